@@ -1,0 +1,249 @@
+/**
+ * The engine as the Docker API sees it: the domain, with Docker's own shapes and words, and no HTTP.
+ * Every method throws EngineError. `reference` is a container's full id, unique id prefix or name.
+ */
+import type { components, operations } from "./docker-types.generated.ts";
+
+export type Schemas = components["schemas"];
+export type ContainerConfig = Schemas["ContainerConfig"];
+export type HostConfig = Schemas["HostConfig"];
+export type NetworkingConfig = Schemas["NetworkingConfig"];
+export type ContainerCreateBody = ContainerConfig & { HostConfig?: HostConfig; NetworkingConfig?: NetworkingConfig };
+export type ExecConfig = NonNullable<operations["ContainerExec"]["requestBody"]>["content"]["application/json"];
+
+/** Docker's `filters` parameter, decoded: name → values. */
+export type Filters = ReadonlyMap<string, readonly string[]>;
+
+/** A two-way stdio conversation: attach or exec start. */
+export interface StdioStream {
+  /** True when the process has a terminal: output is raw, not multiplexed. */
+  readonly terminal: boolean;
+  /** Output in order; ends when the process has ended and everything was delivered. */
+  readonly output: AsyncIterable<{ stream: 1 | 2; bytes: Uint8Array }>;
+  /** Resolves when the bytes are accepted (back-pressure). */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Half-close stdin. */
+  endInput(): Promise<void>;
+  /** Leave without touching the process. */
+  detach(): void;
+}
+
+export interface AttachOptions {
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  /** Keep following (attach?stream=1). */
+  stream: boolean;
+  /** Replay what was logged before (attach?logs=1). */
+  logs: boolean;
+}
+
+export interface LogOptions {
+  stdout: boolean;
+  stderr: boolean;
+  follow: boolean;
+  /** Nanoseconds since the epoch. */
+  since?: bigint;
+  until?: bigint;
+  /** Number of lines; -1 for all. */
+  tail: number;
+  signal: AbortSignal;
+}
+
+export interface LogEntry {
+  stream: 1 | 2;
+  timeNanoseconds: bigint;
+  bytes: Uint8Array;
+}
+
+export type WaitCondition = "not-running" | "next-exit" | "removed";
+
+/** Docker's X-Docker-Container-Path-Stat. */
+export interface PathStat {
+  name: string;
+  size: number;
+  mode: number;
+  mtime: string;
+  linkTarget: string;
+}
+
+export interface Containers {
+  create(
+    name: string | undefined,
+    body: ContainerCreateBody,
+    platform?: string,
+  ): Promise<{ Id: string; Warnings: string[] }>;
+  list(options: {
+    all: boolean;
+    limit?: number;
+    size: boolean;
+    filters: Filters;
+  }): Promise<Schemas["ContainerSummary"][]>;
+  inspect(reference: string, options: { size: boolean }): Promise<Schemas["ContainerInspectResponse"]>;
+  start(reference: string): Promise<void>;
+  stop(reference: string, options: { timeoutSeconds?: number; signal?: string }): Promise<void>;
+  restart(reference: string, options: { timeoutSeconds?: number; signal?: string }): Promise<void>;
+  kill(reference: string, signal: string | undefined): Promise<void>;
+  rename(reference: string, name: string): Promise<void>;
+  /** The outer promise resolves once waiting is set up (Docker then sends the headers), `result` when the condition holds. */
+  wait(
+    reference: string,
+    condition: WaitCondition,
+    signal: AbortSignal,
+  ): Promise<{ result: Promise<{ StatusCode: number; Error?: { Message: string } }> }>;
+  remove(reference: string, options: { force: boolean; volumes: boolean; link: boolean }): Promise<void>;
+  attach(reference: string, options: AttachOptions): Promise<StdioStream>;
+  logs(reference: string, options: LogOptions): Promise<{ terminal: boolean; entries: AsyncIterable<LogEntry> }>;
+  resize(reference: string, rows: number, columns: number): Promise<void>;
+  top(reference: string, psArguments: string): Promise<{ Titles: string[]; Processes: string[][] }>;
+  /** One sample a second until aborted, or one sample when `stream` is false. */
+  stats(
+    reference: string,
+    options: { stream: boolean; oneShot: boolean; signal: AbortSignal },
+  ): AsyncIterable<Record<string, unknown>>;
+  pathStat(reference: string, path: string): Promise<PathStat>;
+  readArchive(reference: string, path: string): Promise<{ stat: PathStat; tar: ReadableStream<Uint8Array> }>;
+  writeArchive(
+    reference: string,
+    path: string,
+    tar: ReadableStream<Uint8Array>,
+    options: { noOverwriteDirNonDir: boolean; copyOwner: boolean },
+  ): Promise<void>;
+  export(reference: string): Promise<ReadableStream<Uint8Array>>;
+  prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }>;
+}
+
+export interface Execs {
+  create(containerReference: string, config: ExecConfig): Promise<{ Id: string }>;
+  /** Detached start resolves when the process runs; otherwise with its stdio. */
+  start(
+    id: string,
+    options: { detach: boolean; terminal: boolean; consoleSize?: { rows: number; columns: number } },
+  ): Promise<StdioStream | undefined>;
+  resize(id: string, rows: number, columns: number): Promise<void>;
+  inspect(id: string): Promise<Record<string, unknown>>;
+}
+
+/** One line of pull, load or import progress (Docker's JSON message). */
+export type ProgressMessage = {
+  status?: string;
+  id?: string;
+  progressDetail?: { current?: number; total?: number };
+  progress?: string;
+  stream?: string;
+  error?: string;
+  errorDetail?: { message: string };
+};
+export type ProgressSink = (message: ProgressMessage) => void;
+
+export interface RegistryCredentials {
+  username?: string;
+  password?: string;
+  identitytoken?: string;
+  registrytoken?: string;
+  serveraddress?: string;
+}
+
+export interface Images {
+  /** Errors before the first progress line are thrown; later ones also (the API turns them into an error line). */
+  pull(
+    reference: string,
+    options: {
+      tag?: string;
+      platform?: string;
+      credentials?: RegistryCredentials;
+      progress: ProgressSink;
+      signal: AbortSignal;
+    },
+  ): Promise<void>;
+  load(
+    tar: ReadableStream<Uint8Array>,
+    options: { quiet: boolean; progress: ProgressSink; signal: AbortSignal },
+  ): Promise<void>;
+  import(
+    tar: ReadableStream<Uint8Array>,
+    options: {
+      repository?: string;
+      tag?: string;
+      message?: string;
+      changes: string[];
+      platform?: string;
+      progress: ProgressSink;
+      signal: AbortSignal;
+    },
+  ): Promise<void>;
+  list(options: { all: boolean; digests: boolean; filters: Filters }): Promise<Schemas["ImageSummary"][]>;
+  inspect(reference: string): Promise<Schemas["ImageInspect"]>;
+  history(reference: string): Promise<Record<string, unknown>[]>;
+  tag(reference: string, repository: string, tag: string | undefined): Promise<void>;
+  remove(
+    reference: string,
+    options: { force: boolean; noPrune: boolean },
+  ): Promise<Schemas["ImageDeleteResponseItem"][]>;
+  prune(filters: Filters): Promise<{ ImagesDeleted: Schemas["ImageDeleteResponseItem"][]; SpaceReclaimed: number }>;
+}
+
+export interface Volumes {
+  create(options: Schemas["VolumeCreateRequest"]): Promise<Schemas["Volume"]>;
+  list(filters: Filters): Promise<Schemas["Volume"][]>;
+  inspect(name: string): Promise<Schemas["Volume"]>;
+  remove(name: string, options: { force: boolean }): Promise<void>;
+  prune(filters: Filters): Promise<{ VolumesDeleted: string[]; SpaceReclaimed: number }>;
+}
+
+export interface Networks {
+  list(filters: Filters): Promise<Schemas["NetworkInspect"][]>;
+  inspect(reference: string, options: { verbose: boolean; scope?: string }): Promise<Schemas["NetworkInspect"]>;
+  create(options: Schemas["NetworkCreateRequest"]): Promise<{ Id: string; Warning: string }>;
+  remove(reference: string): Promise<void>;
+  connect(reference: string, container: string, endpoint: Schemas["EndpointSettings"] | undefined): Promise<void>;
+  disconnect(reference: string, container: string, force: boolean): Promise<void>;
+  prune(filters: Filters): Promise<{ NetworksDeleted: string[] }>;
+}
+
+export interface DockerEvent {
+  Type: "container" | "image" | "volume" | "network" | "daemon";
+  Action: string;
+  Actor: { ID: string; Attributes: Record<string, string> };
+  scope: "local";
+  time: number;
+  timeNano: bigint;
+}
+
+export interface Events {
+  /** Replays from `since`, then follows until `until` or abort. */
+  subscribe(options: {
+    since?: bigint;
+    until?: bigint;
+    filters: Filters;
+    signal: AbortSignal;
+  }): AsyncIterable<DockerEvent>;
+}
+
+export interface System {
+  info(): Promise<Schemas["SystemInfo"]>;
+  /** Name, versions and so on of the engine, without what the API layer knows itself (ApiVersion, MinAPIVersion). */
+  version(): Promise<{
+    Version: string;
+    GitCommit: string;
+    BuildTime: string;
+    KernelVersion: string;
+    Os: string;
+    Arch: string;
+  }>;
+  diskUsage(types: readonly string[]): Promise<Record<string, unknown>>;
+  /** Check registry credentials (docker login). */
+  authenticate(credentials: RegistryCredentials): Promise<{ Status: string; IdentityToken?: string }>;
+}
+
+export interface Engine {
+  containers: Containers;
+  execs: Execs;
+  images: Images;
+  volumes: Volumes;
+  networks: Networks;
+  events: Events;
+  system: System;
+  /** Let go of everything without touching any container. */
+  close(): Promise<void>;
+}

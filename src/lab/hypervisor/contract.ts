@@ -1,0 +1,146 @@
+/**
+ * What the lab's vSphere front needs of the hypervisor below it. Implemented with QEMU. Paths here are files of this
+ * machine; the front has already resolved and checked datastore paths.
+ */
+
+export interface MachineDisk {
+  /** vSphere device key, stable for the life of the device. */
+  key: number;
+  bus: "scsi" | "ide" | "sata" | "nvme";
+  controller: number;
+  unit: number;
+  /** VMDK descriptor or monolithic sparse VMDK. */
+  file: string;
+  /** Writes are thrown away at power-off (independent_nonpersistent). */
+  discardWrites: boolean;
+}
+
+export interface MachineCdrom {
+  key: number;
+  bus: "ide" | "sata";
+  controller: number;
+  unit: number;
+  /** undefined: empty drive. */
+  file?: string;
+}
+
+export interface MachineNetworkAdapter {
+  key: number;
+  model: "vmxnet3" | "e1000" | "e1000e";
+  macAddress: string;
+  /** Port group; the hypervisor keeps one bridge per port group. */
+  portGroup: string;
+  connected: boolean;
+}
+
+export interface MachineSerialPort {
+  key: number;
+  /** 0 = COM1 … The lab keeps COM4 (0x2e8) for RPCI. */
+  unit: number;
+  backing:
+    | { kind: "file"; file: string }
+    | { kind: "network"; serviceUri: string; proxyUri?: string; direction: "client" | "server" }
+    | { kind: "none" };
+  connected: boolean;
+}
+
+export interface MachineDefinition {
+  /** Inventory id, for example `vm-12`; names run files, bridge ports and the process. */
+  id: string;
+  name: string;
+  uuid: string;
+  /** The VM's directory on its datastore; vmware.log goes there. */
+  directory: string;
+  firmware: "bios" | "efi";
+  cpus: number;
+  memoryMB: number;
+  /** Share of one host CPU in MHz, or -1. */
+  cpuLimitMhz: number;
+  scsiControllers: { key: number; bus: number; model: "pvscsi" | "lsilogic" | "lsisas1068" }[];
+  disks: MachineDisk[];
+  cdroms: MachineCdrom[];
+  networkAdapters: MachineNetworkAdapter[];
+  serialPorts: MachineSerialPort[];
+}
+
+export type MachineState = "running" | "suspended" | "stopped";
+
+/** Guest RPC (RPCI) as the VM front answers it. Keys with the `guestinfo.` prefix. */
+export interface GuestInfoStore {
+  get(key: string): string | undefined;
+  /** Throws with the text to return to the guest when the value is refused (too long, read-only). */
+  set(key: string, value: string): void;
+}
+
+export interface MachineEvents {
+  /** The QEMU process is gone, by the guest's power-off, by us, or by a crash (`crashed` with the last log lines). */
+  stopped(id: string, cause: { kind: "guest" | "host" | "crashed"; detail: string }): void;
+  guestInfo(id: string): GuestInfoStore;
+}
+
+export interface RunningMachine {
+  readonly id: string;
+  readonly state: MachineState;
+  /** Immediately, without asking the guest. Resolves when the process is gone. */
+  powerOff(): Promise<void>;
+  reset(): Promise<void>;
+  /** ACPI power button. */
+  requestShutdown(): Promise<void>;
+  suspend(stateFile: string): Promise<void>;
+  plugDisk(disk: MachineDisk): Promise<void>;
+  unplugDisk(key: number): Promise<void>;
+  plugNetworkAdapter(adapter: MachineNetworkAdapter): Promise<void>;
+  unplugNetworkAdapter(key: number): Promise<void>;
+  setLink(key: number, connected: boolean): Promise<void>;
+  changeMedium(key: number, file: string | undefined): Promise<void>;
+  /** Counters for performance metrics. */
+  counters(): Promise<MachineCounters>;
+}
+
+export interface MachineCounters {
+  cpuNanoseconds: number;
+  residentBytes: number;
+  disks: { key: number; readBytes: number; writeBytes: number; readOperations: number; writeOperations: number }[];
+  networkAdapters: {
+    key: number;
+    receiveBytes: number;
+    transmitBytes: number;
+    receivePackets: number;
+    transmitPackets: number;
+  }[];
+}
+
+/** Thrown by the hypervisor; `fault` is the vim25 fault that fits: FileLocked, FileNotFound, GenericVmConfigFault, InsufficientResourcesFault … */
+export class HypervisorError extends Error {
+  override readonly name = "HypervisorError";
+  constructor(
+    readonly fault: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface Hypervisor {
+  /** `kvm` only when a tiny guest really booted with it. */
+  readonly accelerator: { kind: "kvm" | "tcg"; reason: string };
+  powerOn(definition: MachineDefinition, from?: { stateFile: string }): Promise<RunningMachine>;
+  /** Take over machines whose processes outlived an earlier lab process; ids not in `known` are ended. */
+  adopt(known: MachineDefinition[]): Promise<RunningMachine[]>;
+  makePortGroup(name: string): Promise<{ bridge: string }>;
+  removePortGroup(name: string): Promise<void>;
+  portGroups(): Promise<{ name: string; bridge: string }[]>;
+  /** End every machine and remove every bridge and tap that is ours. */
+  dispose(options: { stopMachines: boolean }): Promise<void>;
+}
+
+/** Virtual disk files. */
+export interface DiskStore {
+  create(file: string, capacityBytes: number): Promise<void>;
+  /** Delta disk over `parent`; the parent must not be written any more. */
+  createChild(file: string, parent: string, capacityBytes?: number): Promise<void>;
+  inspect(file: string): Promise<{ capacityBytes: number; allocatedBytes: number; parent?: string }>;
+  extend(file: string, capacityBytes: number): Promise<void>;
+  copy(from: string, to: string): Promise<void>;
+  remove(file: string): Promise<void>;
+}

@@ -1,0 +1,145 @@
+/**
+ * Operations on the control link: what the engine may ask of a tether and what comes back.
+ *
+ * The engine opens a channel with a request (one JSON object). The tether answers with control messages (JSON) and data
+ * frames on numbered streams. Every channel ends with exactly one `close`, with or without an error.
+ * Frames, flow control and limits are in session.ts.
+ */
+import type { DiskAddress, GuestState, HealthStatus, ProcessConfiguration } from "./guest-configuration.ts";
+
+/** Data streams of a channel. Towards the guest only `stdin` is used. Tar archives and log records use `stdout`. */
+export const STREAM = { stdin: 0, stdout: 1, stderr: 2 } as const;
+
+/** The main process, or an exec by its id. */
+export type ProcessTarget = "main" | { exec: string };
+
+/** Where an archive or file operation works: the running container's root, or a disk mounted by a loader. */
+export type TreeTarget = "container" | { mount: string };
+
+export interface FileStat {
+  name: string;
+  size: number;
+  /** As Go's os.FileMode (what Docker's X-Docker-Container-Path-Stat carries). */
+  mode: number;
+  /** RFC 3339 with nanoseconds. */
+  mtime: string;
+  linkTarget: string;
+}
+
+export interface LayerStatistics {
+  /** Bytes of regular file content written. */
+  bytes: number;
+  entries: number;
+}
+
+export interface GuestStatistics {
+  readAt: string;
+  cpu: {
+    totalNanoseconds: number;
+    systemNanoseconds: number;
+    userNanoseconds: number;
+    kernelNanoseconds: number;
+    online: number;
+  };
+  memory: { usageBytes: number; limitBytes: number; statistics: Record<string, number> };
+  pids: number;
+  networks: Record<
+    string,
+    {
+      rxBytes: number;
+      rxPackets: number;
+      rxErrors: number;
+      rxDropped: number;
+      txBytes: number;
+      txPackets: number;
+      txErrors: number;
+      txDropped: number;
+    }
+  >;
+  block: { major: number; minor: number; operation: "read" | "write"; bytes: number; operations: number }[];
+}
+
+/** Requests with the shape of their one-message answer. `undefined` means an empty answer. */
+export interface Calls {
+  /** Signal number. Fails with code "not-running" if the process has ended. */
+  signal: { request: { process: ProcessTarget; signal: number }; response: undefined };
+  resize: { request: { process: ProcessTarget; rows: number; columns: number }; response: undefined };
+  /** Ask the process to stop (configured signal unless given), wait, then SIGKILL. Answers when it is gone. No restart follows. */
+  stop: { request: { signal?: number; timeoutSeconds?: number }; response: GuestState };
+  /** The engine has stored the exit state: the VM may power off. */
+  acknowledgeExit: { request: Record<string, never>; response: undefined };
+  state: { request: Record<string, never>; response: GuestState };
+  top: { request: { arguments: string }; response: { titles: string[]; processes: string[][] } };
+  statistics: { request: Record<string, never>; response: GuestStatistics };
+  pathStat: { request: { tree: TreeTarget; path: string }; response: FileStat };
+  /** Loader: wait until the disk is visible, then make an ext4 filesystem with our layout. `label` at most 16 bytes. */
+  diskFormat: { request: { disk: DiskAddress; label: string }; response: undefined };
+  /** Loader: mount a disk; answers the mount's id. */
+  diskMount: { request: { disk: DiskAddress; readOnly: boolean }; response: { mount: string } };
+  /** Loader: sync and unmount; afterwards the disk may be detached. Also deletes the SCSI device. */
+  diskUnmount: { request: { mount: string }; response: undefined };
+  /** Loader: used and total bytes of a mounted disk's content. */
+  diskUsage: { request: { mount: string }; response: { usedBytes: number; totalBytes: number } };
+  /** Loader: the last GuestState that a container's tether wrote on its RW disk, or null. */
+  diskState: { request: { mount: string }; response: GuestState | null };
+  /** Sync, unmount and power the VM off (a loader's end; a container is stopped with `stop`). */
+  shutdown: { request: Record<string, never>; response: undefined };
+}
+
+/** Requests that stream. The comments give the control messages sent back, in order. */
+export interface Streams {
+  /**
+   * stdio of the main process. `fromStart` replays this run's output first.
+   * Controls back: `{ exited: exitCode }` when the process ends and all its output was sent.
+   * Ending the stdin stream half-closes the process's stdin (subject to stdinOnce).
+   */
+  attach: { request: { stdin: boolean; stdout: boolean; stderr: boolean; fromStart: boolean } };
+  /** Start another process. Controls back: `{ started: pid }` or a close with an error; then `{ exited: exitCode }`. */
+  exec: { request: { id: string; process: ProcessConfiguration; detach: boolean } };
+  /**
+   * Log records on stdout stream: u8 stream (1|2), u64 big-endian nanoseconds since the epoch, u32 big-endian length, bytes.
+   * `since`/`until` in nanoseconds as decimal strings; `tail` counts lines, -1 for all. In a loader, `tree` names the mount.
+   */
+  logs: {
+    request: {
+      tree: TreeTarget;
+      since?: string;
+      until?: string;
+      tail: number;
+      follow: boolean;
+      stdout: boolean;
+      stderr: boolean;
+    };
+  };
+  /** Tar of a path (Docker's GET archive rules). Control first: FileStat. */
+  archiveRead: { request: { tree: TreeTarget; path: string } };
+  /** Unpack a tar (stdin stream) into a directory (Docker's PUT archive rules). Control at the end: LayerStatistics. */
+  archiveWrite: { request: { tree: TreeTarget; path: string; noOverwriteDirNonDir: boolean; copyOwner: boolean } };
+  /** Loader: apply one image layer (uncompressed tar on stdin stream) with OCI whiteouts. Control at the end: LayerStatistics. */
+  layerApply: { request: { mount: string } };
+  /** Loader: tar of the whole content (docker export). */
+  treeExport: { request: { mount: string } };
+}
+
+/** Unasked messages from the tether to the engine, on a channel that the tether opens with op `event`. */
+export type GuestEvent =
+  | { type: "state"; state: GuestState }
+  | { type: "health"; status: HealthStatus; output: string; exitCode: number }
+  | { type: "oom" };
+
+/** Codes of errors that cross the link; the message is for people. */
+export type LinkErrorCode =
+  | "not-found"
+  | "not-running"
+  | "not-executable"
+  | "not-a-directory"
+  | "permission"
+  | "no-space"
+  | "read-only"
+  | "invalid"
+  | "busy"
+  | "exists"
+  | "no-such-user"
+  | "bad-working-directory"
+  | "unsupported"
+  | "internal";
