@@ -9,6 +9,7 @@ export type ContainerConfig = Schemas["ContainerConfig"];
 export type HostConfig = Schemas["HostConfig"];
 export type NetworkingConfig = Schemas["NetworkingConfig"];
 export type ContainerCreateBody = ContainerConfig & { HostConfig?: HostConfig; NetworkingConfig?: NetworkingConfig };
+export type NetworkCreateBody = NonNullable<operations["NetworkCreate"]["requestBody"]>["content"]["application/json"];
 export type ExecConfig = NonNullable<operations["ContainerExec"]["requestBody"]>["content"]["application/json"];
 
 /** Docker's `filters` parameter, decoded: name → values. */
@@ -194,7 +195,7 @@ export interface Volumes {
 export interface Networks {
   list(filters: Filters): Promise<Schemas["NetworkInspect"][]>;
   inspect(reference: string, options: { verbose: boolean; scope?: string }): Promise<Schemas["NetworkInspect"]>;
-  create(options: Schemas["NetworkCreateRequest"]): Promise<{ Id: string; Warning: string }>;
+  create(options: NetworkCreateBody): Promise<{ Id: string; Warning: string }>;
   remove(reference: string): Promise<void>;
   connect(reference: string, container: string, endpoint: Schemas["EndpointSettings"] | undefined): Promise<void>;
   disconnect(reference: string, container: string, force: boolean): Promise<void>;
