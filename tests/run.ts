@@ -1,0 +1,106 @@
+/**
+ * Runs the test stages in order, each as its own `bun test`, and adds up what their reports say.
+ * The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed.
+ */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+interface Stage {
+  name: string;
+  /** Folders of tests, or one command whose success is one passed test. */
+  paths?: string[];
+  command?: string[];
+  /** Milliseconds that one test may take. */
+  timeoutMilliseconds?: number;
+  /** Starts lab, endpoint and registry before and takes them away after. */
+  environment?: boolean;
+}
+
+const UNIT_TIMEOUT = 30_000;
+/** A VM boots in seconds even without hardware virtualisation; minutes mean that something hangs. */
+const MACHINE_TIMEOUT = 240_000;
+
+const STAGES: Stage[] = [
+  { name: "static: typecheck", command: ["bun", "run", "typecheck"] },
+  { name: "static: lint", command: ["bun", "run", "lint"] },
+  { name: "static: format", command: ["bun", "run", "format:check"] },
+  { name: "unit", paths: ["src", "iso-builder", "tether", "tests/architecture"], timeoutMilliseconds: UNIT_TIMEOUT },
+  { name: "network", paths: ["tests/network"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "registry", paths: ["tests/registry"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "docker", paths: ["tests/docker"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "vsphere", paths: ["tests/vsphere"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "lab", paths: ["tests/lab"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "iso", paths: ["tests/iso"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "tether", paths: ["tests/tether"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  { name: "e2e", paths: ["tests/e2e"], timeoutMilliseconds: MACHINE_TIMEOUT, environment: true },
+];
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const reports = mkdtempSync(join(tmpdir(), "vch-reports-"));
+
+/** Sums of a JUnit report's outermost element. */
+function readReport(file: string): Counts | undefined {
+  if (!existsSync(file)) return undefined;
+  const head = /<testsuites\b[^>]*>/.exec(readFileSync(file, "utf8"))?.[0] ?? "";
+  const number = (attribute: string): number => Number(new RegExp(`\\b${attribute}="(\\d+)"`).exec(head)?.[1] ?? 0);
+  const failed = number("failures") + number("errors");
+  const skipped = number("skipped");
+  return { passed: number("tests") - failed - skipped, failed, skipped };
+}
+
+const hasTests = (path: string): boolean =>
+  existsSync(path) && readdirSync(path, { recursive: true }).some((name) => String(name).endsWith(".test.ts"));
+
+async function runStage(stage: Stage, index: number): Promise<Counts> {
+  console.log(`\n=== ${stage.name} ===`);
+  const started = Date.now();
+  let counts: Counts;
+  if (stage.command !== undefined) {
+    const ok = (await Bun.spawn(stage.command, { stdio: ["ignore", "inherit", "inherit"] }).exited) === 0;
+    counts = { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
+  } else {
+    const paths = (stage.paths ?? []).filter(hasTests);
+    const report = join(reports, `${index}.xml`);
+    const prefix = stage.environment ? ["tests/e2e/with-environment"] : [];
+    const exit = await Bun.spawn(
+      [
+        ...prefix,
+        "bun",
+        "test",
+        ...paths.map((path) => `./${path}/`),
+        `--timeout=${stage.timeoutMilliseconds}`,
+        "--reporter=junit",
+        `--reporter-outfile=${report}`,
+      ],
+      { stdio: ["ignore", "inherit", "inherit"] },
+    ).exited;
+    counts = readReport(report) ?? { passed: 0, failed: 0, skipped: 0 };
+    // A runner that failed without a failed test (a crash, a file that does not load) is a failure all the same.
+    if (exit !== 0 && counts.failed === 0) counts.failed = 1;
+  }
+  console.log(`=== ${stage.name}: ${JSON.stringify(counts)} in ${Math.round((Date.now() - started) / 1000)} s ===`);
+  return counts;
+}
+
+const wanted = process.argv.slice(2);
+const chosen = STAGES.filter(({ name }) => wanted.length === 0 || wanted.some((word) => name.startsWith(word)));
+if (chosen.length === 0) {
+  console.error(`No such stage: ${wanted.join(" ")}. Stages: ${STAGES.map(({ name }) => name).join(", ")}`);
+  process.exit(2);
+}
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+for (const [index, stage] of chosen.entries()) {
+  const counts = await runStage(stage, index);
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+}
+rmSync(reports, { recursive: true, force: true });
+console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+process.exit(total.failed === 0 ? 0 : 1);
