@@ -1,0 +1,92 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { BUSYBOX, docker, dockerOk, image, inspect, removeContainers, uniqueName } from "./docker.ts";
+
+const volume = uniqueName("vol");
+
+beforeAll(async () => {
+  for (const name of ["busybox", "nonroot"]) await dockerOk("pull", "-q", image(name));
+  expect(await dockerOk("volume", "create", "-l", "purpose=test", volume)).toBe(volume);
+});
+
+afterAll(async () => {
+  await docker(["volume", "rm", "-f", volume]);
+});
+
+test("a named volume outlives its containers and holds no lost+found", async () => {
+  await dockerOk(
+    "run",
+    "--rm",
+    "-v",
+    `${volume}:/data`,
+    BUSYBOX,
+    "sh",
+    "-c",
+    "ls -a /data | grep -v '^\\.' ; echo kept >/data/file",
+  );
+  expect(await dockerOk("run", "--rm", "-v", `${volume}:/data`, BUSYBOX, "sh", "-c", "ls /data; cat /data/file")).toBe(
+    "file\nkept",
+  );
+});
+
+test(":ro is enforced", async () => {
+  const result = await docker(["run", "--rm", "-v", `${volume}:/data:ro`, BUSYBOX, "sh", "-c", "echo x >/data/file"]);
+  expect(result.code).toBe(1);
+  expect(result.stderr).toContain("Read-only file system");
+});
+
+test("image content is copied up with owner and mode, once", async () => {
+  const fresh = uniqueName("copyup");
+  const script = "cat /srv/app/data/file; stat -c '%u %g %a' /srv/app/data; rm /srv/app/data/file";
+  expect(await dockerOk("run", "--rm", "-v", `${fresh}:/srv/app/data`, image("nonroot"), "sh", "-c", script)).toBe(
+    "from the image\n1234 2345 750",
+  );
+  await dockerOk(
+    "run",
+    "--rm",
+    "-v",
+    `${fresh}:/srv/app/data`,
+    image("nonroot"),
+    "sh",
+    "-c",
+    "touch /srv/app/data/mine; ! test -e /srv/app/data/file",
+  );
+  await dockerOk("volume", "rm", fresh);
+});
+
+test("anonymous volumes: of -v and of the image; rm -v removes them, rm keeps them", async () => {
+  const name = uniqueName("anonymous");
+  await dockerOk("run", "--name", name, "-v", "/extra", image("nonroot"), "true");
+  const mounts = await inspect<{ Name: string; Destination: string }[]>(name, ".Mounts");
+  expect(mounts.map(({ Destination }) => Destination).sort()).toEqual(["/extra", "/srv/app/data"]);
+  await dockerOk("rm", name);
+  const left = (await dockerOk("volume", "ls", "-q", "--filter", "dangling=true")).split("\n");
+  for (const { Name } of mounts) expect(left).toContain(Name);
+  await dockerOk("volume", "prune", "-f");
+  const after = await dockerOk("volume", "ls", "-q");
+  for (const { Name } of mounts) expect(after).not.toContain(Name);
+  expect(after).toContain(volume);
+});
+
+test("ls with filters, inspect, and rm of a volume in use", async () => {
+  expect(await dockerOk("volume", "ls", "-q", "--filter", "label=purpose=test")).toBe(volume);
+  expect(await dockerOk("volume", "inspect", "-f", "{{.Name}} {{.Scope}} {{json .Labels}}", volume)).toBe(
+    `${volume} local {"purpose":"test"}`,
+  );
+  const user = uniqueName("user");
+  await dockerOk("create", "--name", user, "-v", `${volume}:/data`, BUSYBOX, "true");
+  const refused = await docker(["volume", "rm", volume]);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("volume is in use");
+  await removeContainers(user);
+  const missing = await docker(["volume", "inspect", "no-such-volume"]);
+  expect(missing.stderr).toContain("no such volume");
+});
+
+test("a second concurrent writer gets a clear error", async () => {
+  const first = uniqueName("first");
+  await dockerOk("run", "-d", "--name", first, "-v", `${volume}:/data`, BUSYBOX, "sleep", "1000");
+  const second = await docker(["run", "--rm", "-v", `${volume}:/data`, BUSYBOX, "true"]);
+  expect(second.code).toBe(125);
+  expect(second.stderr).toContain(volume);
+  await removeContainers(first);
+});
