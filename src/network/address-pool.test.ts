@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import { createAddressPool } from "./address-pool.ts";
+import { parseIpv4, parseSubnet } from "./subnet.ts";
+
+const pool = (inUse: string[] = [], options: Partial<Parameters<typeof createAddressPool>[0]> = {}) =>
+  createAddressPool({ subnet: "10.1.0.0/29", reserved: ["10.1.0.1"], inUse: () => inUse, ...options });
+
+test("hands out every address once, and again when it is free", () => {
+  const inUse = ["10.1.0.3"];
+  const addresses = pool(inUse);
+  const leases = [2, 4, 5, 6].map((last) => {
+    const lease = addresses.lease();
+    expect(lease.address).toBe(`10.1.0.${last}`);
+    return lease;
+  });
+  expect(() => addresses.lease()).toThrow("no available IPv4 addresses");
+  leases[1]?.release();
+  leases[1]?.release();
+  inUse.length = 0;
+  // The least recently used comes last.
+  expect([addresses.lease().address, addresses.lease().address].sort()).toEqual(["10.1.0.3", "10.1.0.4"]);
+});
+
+test("explicit addresses conflict with Docker's words", () => {
+  const addresses = pool(["10.1.0.3"]);
+  for (const taken of ["10.1.0.3", "10.1.0.1"]) expect(() => addresses.lease(taken)).toThrow("Address already in use");
+  expect(addresses.lease("10.1.0.2").address).toBe("10.1.0.2");
+  expect(() => addresses.lease("10.1.0.2")).toThrow("Address already in use");
+  for (const wrong of ["10.2.0.2", "10.1.0.0", "10.1.0.7"])
+    expect(() => addresses.lease(wrong)).toThrow("does not belong");
+  expect(() => addresses.lease("10.1.0")).toThrow("invalid IPv4 address");
+});
+
+test("a lease range limits what is handed out, not what may be asked for", () => {
+  const addresses = pool([], { leaseRange: "10.1.0.4/30" });
+  expect(addresses.lease().address).toBe("10.1.0.4");
+  expect(addresses.lease("10.1.0.3").address).toBe("10.1.0.3");
+  expect(() => pool([], { leaseRange: "10.1.1.0/30" })).toThrow("not inside");
+});
+
+test("reads IPv4 strictly", () => {
+  expect(parseIpv4("255.255.255.255")).toBe(0xffffffff);
+  for (const text of ["1.2.3", "256.1.1.1", "01.2.3.4", "1.2.3.4 ", "::1"]) expect(parseIpv4(text)).toBeUndefined();
+  for (const text of ["10.0.0.0", "10.0.0.0/31", "10.0.0.0/0", "10.0.0.0/8/9"])
+    expect(() => parseSubnet(text)).toThrow();
+});

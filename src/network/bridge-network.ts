@@ -1,0 +1,305 @@
+/** A bridge network of this machine: gateway, NAT, published ports and resolver. See contract.ts. */
+import { createAddressPool } from "./address-pool.ts";
+import {
+  type BridgeNetwork,
+  type BridgeNetworkOptions,
+  NetworkError,
+  type PortRequest,
+  type PublishedPort,
+  type PublishingEndpoint,
+} from "./contract.ts";
+import { openResolver } from "./dns/resolver.ts";
+import { type HostPort, takeFreeHostPort, takeHostPort } from "./host-ports.ts";
+import {
+  addGateway,
+  checkInterface,
+  isForwarding,
+  removeGateway,
+  setForwarding,
+  setLoopbackRouting,
+} from "./interface.ts";
+import { applyRules, listTables, runCommand } from "./nft.ts";
+import {
+  addElements,
+  deleteElements,
+  type PublishedRule,
+  type RulesetOptions,
+  readTable,
+  renderTable,
+  tableName,
+  tablePrefix,
+} from "./ruleset.ts";
+import { contains, formatSubnet, parseIpv4, parseSubnet } from "./subnet.ts";
+
+/** A container's published ports and the sockets that hold them. */
+interface Publication {
+  rules: PublishedRule[];
+  held: HostPort[];
+}
+
+export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<BridgeNetwork> {
+  const subnet = parseSubnet(options.subnet);
+  const gatewayNumber = parseIpv4(options.gateway);
+  if (gatewayNumber === undefined || !contains(subnet, gatewayNumber)) {
+    throw new NetworkError("invalid", `gateway ${options.gateway} is not inside the subnet ${options.subnet}`);
+  }
+  const addresses = createAddressPool({
+    subnet: options.subnet,
+    leaseRange: options.leaseRange,
+    reserved: [options.gateway, ...(options.reserved ?? [])],
+    inUse: options.addressesInUse,
+  });
+  checkInterface(options.interfaceName, subnet);
+
+  const table = tableName(options.owner, options.interfaceName);
+  const earlier = await readTable(table);
+  const wasForwarding = isForwarding();
+  const ruleset: RulesetOptions = {
+    owner: options.owner,
+    interfaceName: options.interfaceName,
+    subnet: formatSubnet(subnet),
+    gateway: options.gateway,
+    prefixLength: subnet.prefixLength,
+    allowedPorts: options.allowedPorts,
+    internal: options.internal === true,
+    forwardingWasOff: earlier?.forwardingWasOff === true || !wasForwarding,
+  };
+  const publications = new Map<string, Publication>();
+  /** Rules of an earlier run, until reconcile() has said which of them still count. */
+  let inherited = earlier?.rules ?? [];
+  const allRules = (): PublishedRule[] => [...inherited, ...[...publications.values()].flatMap(({ rules }) => rules)];
+  const rebuild = (): Promise<void> => applyRules(renderTable(table, ruleset, allRules()));
+
+  // The rules come first: nothing is forwarded before they say what may be.
+  await rebuild();
+  await addGateway(options.interfaceName, options.gateway, subnet.prefixLength);
+  setLoopbackRouting(options.interfaceName, true);
+  if (!wasForwarding) {
+    setForwarding(true);
+    options.log(`turned on IPv4 forwarding for the bridge network on ${options.interfaceName}`);
+  }
+  const resolver = await openResolver({ address: options.gateway, names: options.names, log: options.log });
+
+  // Changes of the table happen one after the other.
+  let queue: Promise<unknown> = Promise.resolve();
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = queue.then(work);
+    queue = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Applies a small change; when the kernel's table is not what we think (someone flushed it), writes all of it again. */
+  async function change(script: string): Promise<void> {
+    if (script === "") return;
+    try {
+      await applyRules(script);
+    } catch (error) {
+      options.log(`${error instanceof Error ? error.message : String(error)}; writing the whole table ${table} again`);
+      await rebuild();
+    }
+  }
+
+  async function acquire(endpoint: PublishingEndpoint, ports: readonly Wanted[]): Promise<Publication> {
+    const publication: Publication = { rules: [], held: [] };
+    try {
+      for (const { request, hostPort } of ports) {
+        const taken = await take(request, hostPort);
+        publication.held.push(taken);
+        publication.rules.push({
+          containerId: endpoint.containerId,
+          address: endpoint.address,
+          containerPort: request.containerPort,
+          protocol: request.protocol,
+          hostAddress: taken.hostAddress,
+          hostPort: taken.port,
+        });
+      }
+      return publication;
+    } catch (error) {
+      for (const port of publication.held) port.release();
+      throw programmingError(endpoint, error);
+    }
+  }
+
+  function checkEndpoint(endpoint: PublishingEndpoint): void {
+    const address = parseIpv4(endpoint.address);
+    if (address === undefined || !contains(subnet, address)) {
+      throw programmingError(endpoint, new NetworkError("invalid", `${endpoint.address} is not in ${ruleset.subnet}`));
+    }
+    if (!/^[0-9a-zA-Z_.-]{1,100}$/.test(endpoint.containerId)) {
+      throw new NetworkError("invalid", `invalid container id ${endpoint.containerId}`);
+    }
+    if (ruleset.internal && endpoint.ports.length > 0) {
+      throw programmingError(endpoint, new NetworkError("unsupported", "an internal network publishes no ports"));
+    }
+  }
+
+  async function drop(containerId: string): Promise<void> {
+    const publication = publications.get(containerId);
+    const gone = [...inherited.filter((rule) => rule.containerId === containerId), ...(publication?.rules ?? [])];
+    publications.delete(containerId);
+    inherited = inherited.filter((rule) => rule.containerId !== containerId);
+    await change(deleteElements(table, gone));
+    for (const port of publication?.held ?? []) port.release();
+  }
+
+  return {
+    interfaceName: options.interfaceName,
+    subnet: ruleset.subnet,
+    gateway: options.gateway,
+    addresses,
+    publish: (endpoint) =>
+      inTurn(async () => {
+        checkEndpoint(endpoint);
+        await drop(endpoint.containerId);
+        const publication = await acquire(
+          endpoint,
+          endpoint.ports.map((request) => ({ request })),
+        );
+        if (publication.rules.length === 0) return [];
+        publications.set(endpoint.containerId, publication);
+        try {
+          await change(addElements(table, publication.rules));
+        } catch (error) {
+          publications.delete(endpoint.containerId);
+          for (const port of publication.held) port.release();
+          throw programmingError(endpoint, error);
+        }
+        return publication.rules.map(toPublishedPort);
+      }),
+    withdraw: (containerId) => inTurn(() => drop(containerId)),
+    published: (containerId) => (publications.get(containerId)?.rules ?? []).map(toPublishedPort),
+    reconcile: (endpoints) =>
+      inTurn(async () => {
+        const published = new Map<string, PublishedPort[]>();
+        const failures: { containerId: string; error: NetworkError }[] = [];
+        const before = inherited;
+        inherited = [];
+        for (const { held } of publications.values()) for (const port of held) port.release();
+        const earlierRules = [...before, ...[...publications.values()].flatMap(({ rules }) => rules)];
+        publications.clear();
+        const plans = endpoints.map((endpoint) => ({ endpoint, wanted: matchEarlier(endpoint, earlierRules) }));
+        // Fixed and remembered ports first, so that no random choice takes one of them.
+        plans.sort((a, b) => randomChoices(a.wanted) - randomChoices(b.wanted));
+        for (const { endpoint, wanted } of plans) {
+          try {
+            checkEndpoint(endpoint);
+            const publication = await acquire(endpoint, wanted);
+            if (publication.rules.length > 0) publications.set(endpoint.containerId, publication);
+            published.set(endpoint.containerId, publication.rules.map(toPublishedPort));
+          } catch (error) {
+            if (!(error instanceof NetworkError)) throw error;
+            failures.push({ containerId: endpoint.containerId, error });
+          }
+        }
+        await rebuild();
+        return { published, failures };
+      }),
+    close: ({ removeRules }) =>
+      inTurn(async () => {
+        await resolver.close();
+        if (removeRules) await removeTable(table, options.interfaceName);
+        for (const { held } of publications.values()) for (const port of held) port.release();
+        publications.clear();
+      }),
+  };
+}
+
+/** Removes what a VCH's bridge network (or all of them) left on this machine. Finding nothing is no error. */
+export async function removeBridgeNetwork(options: { owner: string; interfaceName?: string }): Promise<void> {
+  const prefix = tablePrefix(options.owner);
+  for (const table of await listTables(prefix)) {
+    const interfaceName = table.slice(prefix.length);
+    if (options.interfaceName === undefined || options.interfaceName === interfaceName) {
+      await removeTable(table, interfaceName);
+    }
+  }
+}
+
+async function removeTable(table: string, interfaceName: string): Promise<void> {
+  const left = await readTable(table);
+  if (left === undefined) return;
+  setLoopbackRouting(interfaceName, false);
+  if (left.gateway !== undefined) await removeGateway(interfaceName, left.gateway);
+  await applyRules(`table inet ${table}\ndelete table inet ${table}\n`);
+  if (left.forwardingWasOff && !(await othersForward())) setForwarding(false);
+}
+
+/** True when any other rules of this machine care about forwarded packets: then forwarding is not ours to turn off. */
+async function othersForward(): Promise<boolean> {
+  const result = await runCommand(["nft", "list", "ruleset"]);
+  return result.exitCode !== 0 || /hook (forward|postrouting)/.test(result.stdout);
+}
+
+interface Wanted {
+  request: PortRequest;
+  /** The port that the container had before. */
+  hostPort?: number;
+}
+
+const randomChoices = (wanted: readonly Wanted[]): number =>
+  wanted.some(({ request, hostPort }) => hostPort === undefined && typeof request.hostPort !== "number") ? 1 : 0;
+
+function matchEarlier(endpoint: PublishingEndpoint, earlier: readonly PublishedRule[]): Wanted[] {
+  const candidates = earlier.filter((rule) => rule.containerId === endpoint.containerId);
+  return endpoint.ports.map((request) => {
+    const index = candidates.findIndex(
+      (rule) =>
+        rule.containerPort === request.containerPort &&
+        rule.protocol === request.protocol &&
+        rule.hostAddress === normalHostAddress(request.hostAddress) &&
+        fits(request.hostPort, rule.hostPort),
+    );
+    const [match] = index < 0 ? [] : candidates.splice(index, 1);
+    return { request, hostPort: match?.hostPort };
+  });
+}
+
+function fits(wanted: PortRequest["hostPort"], port: number): boolean {
+  if (wanted === undefined) return true;
+  return typeof wanted === "number" ? wanted === port : port >= wanted.first && port <= wanted.last;
+}
+
+function normalHostAddress(hostAddress: string): string {
+  return hostAddress === "" ? "0.0.0.0" : hostAddress;
+}
+
+async function take(request: PortRequest, remembered: number | undefined): Promise<HostPort> {
+  const hostAddress = normalHostAddress(request.hostAddress);
+  if (parseIpv4(hostAddress) === undefined) {
+    throw new NetworkError(
+      "unsupported",
+      `cannot publish on host address ${hostAddress}: bridge networks are IPv4 only, use an IPv4 address of this machine or none`,
+    );
+  }
+  const { hostPort, protocol } = request;
+  for (const port of [request.containerPort, ...(typeof hostPort === "number" ? [hostPort] : [])]) {
+    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new NetworkError("invalid", `invalid port ${port}`);
+  }
+  if (typeof hostPort === "number") return takeHostPort(hostAddress, protocol, hostPort);
+  if (remembered !== undefined) {
+    try {
+      return await takeHostPort(hostAddress, protocol, remembered);
+    } catch (error) {
+      if (!(error instanceof NetworkError) || error.code !== "port-in-use") throw error;
+    }
+  }
+  return takeFreeHostPort(hostAddress, protocol, hostPort);
+}
+
+function programmingError(endpoint: PublishingEndpoint, cause: unknown): NetworkError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const code = cause instanceof NetworkError ? cause.code : "system";
+  return new NetworkError(
+    code,
+    `driver failed programming external connectivity on endpoint ${endpoint.containerName} (${endpoint.containerId}): ${reason}`,
+    { cause },
+  );
+}
+
+const toPublishedPort = ({ containerPort, protocol, hostAddress, hostPort }: PublishedRule): PublishedPort => ({
+  containerPort,
+  protocol,
+  hostAddress,
+  hostPort,
+});
