@@ -142,4 +142,6 @@ export type LinkErrorCode =
   | "no-such-user"
   | "bad-working-directory"
   | "unsupported"
+  /** The session ended before the answer. */
+  | "disconnected"
   | "internal";

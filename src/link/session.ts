@@ -1,0 +1,261 @@
+import type { ByteTransport } from "./byte-transport.ts";
+import { type ChannelOwner, parseObject, SessionChannel } from "./channel.ts";
+import type { Channel, ChannelRequest, LinkSession } from "./contract.ts";
+import {
+  encodeFrame,
+  FRAME,
+  type Frame,
+  FrameDecoder,
+  type FrameType,
+  ProtocolError,
+  REQUEST_LIMIT,
+} from "./frames.ts";
+import { LinkError } from "./link-error.ts";
+import type { Calls, Streams } from "./operations.ts";
+
+export interface SessionLimits {
+  /** Channels open at a time, counted per opening side. More are refused with code `busy`. */
+  channels: number;
+  /** Milliseconds without any byte from the peer after which it is asked for a sign of life. */
+  pingAfter: number;
+  /** Milliseconds without any byte from the peer after which the session ends. */
+  deadAfter: number;
+}
+
+export const SESSION_LIMITS: SessionLimits = { channels: 256, pingAfter: 15_000, deadAfter: 45_000 };
+
+/** Bytes waiting for the transport above which channels have to wait. */
+const OUTPUT_HIGH_WATER = 256 * 1024;
+/** Bytes waiting for the transport above which the peer is taken for one that sends but does not read. */
+const OUTPUT_LIMIT = 8 * 1024 * 1024;
+
+const EMPTY = new Uint8Array(0);
+const encoder = new TextEncoder();
+
+/**
+ * A LinkSession over a byte transport. The owner of the transport calls `received`, `drained` and `ended`.
+ * Channels opened by the engine have odd numbers, those opened by the tether even ones.
+ */
+export class Session implements LinkSession, ChannelOwner {
+  readonly closed: Promise<{ reason: string }>;
+  #resolveClosed: (end: { reason: string }) => void = () => undefined;
+  readonly #transport: ByteTransport;
+  readonly #limits: SessionLimits;
+  readonly #decoder = new FrameDecoder();
+  readonly #channels = new Map<number, SessionChannel>();
+  #nextOwn: number;
+  /** Highest number that the peer has opened so far; numbers only grow. */
+  #lastOfPeer = 0;
+  #peerChannels = 0;
+  #handler: ((channel: Channel) => void) | undefined;
+  #waitingForHandler: Channel[] = [];
+
+  #output: Uint8Array[] = [];
+  #outputLength = 0;
+  #roomWaiters: (() => void)[] = [];
+
+  #over = false;
+  #heard = performance.now();
+  readonly #heartbeat: ReturnType<typeof setInterval>;
+
+  constructor(transport: ByteTransport, role: "engine" | "tether", limits: SessionLimits = SESSION_LIMITS) {
+    this.#transport = transport;
+    this.#limits = limits;
+    this.#nextOwn = role === "engine" ? 1 : 2;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.#heartbeat = setInterval(() => this.#checkPeer(), limits.pingAfter / 2);
+    this.#heartbeat.unref();
+  }
+
+  async call<K extends keyof Calls>(op: K, request: Calls[K]["request"]): Promise<Calls[K]["response"]> {
+    const channel = this.#openChannel(op, request);
+    let answer: Record<string, unknown> | undefined;
+    for await (const message of channel) {
+      if (message.kind === "control") answer = message.message;
+    }
+    if (answer === undefined) throw new LinkError("internal", `${op}: the channel ended without an answer`);
+    return answer.result as Calls[K]["response"];
+  }
+
+  open<K extends keyof Streams>(op: K, request: Streams[K]["request"]): Channel {
+    return this.#openChannel(op, request);
+  }
+
+  /** Opens the channel on which the tether reports GuestEvents. */
+  openEvents(): Channel {
+    return this.#openChannel("event", {});
+  }
+
+  onChannel(handler: (channel: Channel) => void): void {
+    this.#handler = handler;
+    for (const channel of this.#waitingForHandler.splice(0)) handler(channel);
+  }
+
+  close(reason = "closed"): void {
+    this.#end(reason, reason);
+  }
+
+  /** Bytes from the peer, in order. */
+  received(bytes: Uint8Array): void {
+    if (this.#over) return;
+    this.#heard = performance.now();
+    try {
+      this.#decoder.push(bytes, (frame) => this.#receive(frame));
+    } catch (error) {
+      const text = error instanceof ProtocolError ? `protocol error: ${error.message}` : `internal error: ${error}`;
+      this.#end(text, text);
+    }
+  }
+
+  /** The transport has room again. */
+  drained(): void {
+    while (this.#output.length > 0) {
+      const first = this.#output[0] ?? EMPTY;
+      const taken = this.#transport.write(first);
+      this.#outputLength -= taken;
+      if (taken < first.length) {
+        this.#output[0] = first.subarray(taken);
+        break;
+      }
+      this.#output.shift();
+    }
+    // One at a time, each appending at the back again: busy channels share the transport evenly.
+    while (this.#outputLength < OUTPUT_HIGH_WATER && this.#roomWaiters.length > 0) this.#roomWaiters.shift()?.();
+  }
+
+  /** The transport is closed. */
+  ended(reason: string): void {
+    this.#end(reason, undefined);
+  }
+
+  async send(type: FrameType, channel: number, stream: number, payload: Uint8Array): Promise<void> {
+    this.sendNow(type, channel, stream, payload);
+    if (this.#outputLength < OUTPUT_HIGH_WATER) return;
+    await new Promise<void>((resolve) => {
+      this.#roomWaiters.push(resolve);
+    });
+  }
+
+  sendNow(type: FrameType, channel: number, stream: number, payload: Uint8Array): void {
+    if (this.#over) return;
+    const frame = encodeFrame(type, channel, stream, payload);
+    const taken = this.#output.length === 0 ? this.#transport.write(frame) : 0;
+    if (taken === frame.length) return;
+    this.#output.push(frame.subarray(taken));
+    this.#outputLength += frame.length - taken;
+    if (this.#outputLength > OUTPUT_LIMIT) this.#end("the peer does not read", undefined);
+  }
+
+  forget(channel: number): void {
+    if (this.#channels.delete(channel) && this.#isOfPeer(channel)) this.#peerChannels--;
+  }
+
+  #openChannel(op: string, request: object): SessionChannel {
+    const number = this.#nextOwn;
+    this.#nextOwn += 2;
+    const channel = new SessionChannel(this, number, { ...request, op });
+    const payload = encoder.encode(JSON.stringify(channel.request));
+    if (this.#over) {
+      channel.fail(new LinkError("disconnected", "the control link is closed"));
+    } else if (payload.length > REQUEST_LIMIT) {
+      channel.fail(new LinkError("invalid", `request is too long: ${payload.length} bytes, at most ${REQUEST_LIMIT}`));
+    } else if (this.#ownChannels() >= this.#limits.channels) {
+      channel.fail(new LinkError("busy", `more than ${this.#limits.channels} operations at a time`));
+    } else {
+      this.#channels.set(number, channel);
+      this.sendNow(FRAME.open, number, 0, payload);
+    }
+    return channel;
+  }
+
+  #ownChannels(): number {
+    return this.#channels.size - this.#peerChannels;
+  }
+
+  #isOfPeer(channel: number): boolean {
+    return channel % 2 !== this.#nextOwn % 2;
+  }
+
+  #receive(frame: Frame): void {
+    if (this.#over) return;
+    switch (frame.type) {
+      case FRAME.ping:
+        this.sendNow(FRAME.pong, 0, 0, EMPTY);
+        return;
+      case FRAME.pong:
+        return;
+      case FRAME.goodbye:
+        this.#end(`closed by the peer: ${new TextDecoder().decode(frame.payload)}`, undefined);
+        return;
+      case FRAME.open:
+        this.#accept(frame);
+        return;
+      default: {
+        const channel = this.#channels.get(frame.channel);
+        if (channel !== undefined) channel.receive(frame);
+        else if (!this.#wasOpened(frame.channel)) throw new ProtocolError(`channel ${frame.channel} was never opened`);
+      }
+    }
+  }
+
+  /** Frames of a channel that was closed here may still be under way: they are dropped. */
+  #wasOpened(number: number): boolean {
+    return this.#isOfPeer(number) ? number <= this.#lastOfPeer : number < this.#nextOwn;
+  }
+
+  #accept(frame: Frame): void {
+    const number = frame.channel;
+    if (!this.#isOfPeer(number) || number <= this.#lastOfPeer) throw new ProtocolError(`bad channel number ${number}`);
+    this.#lastOfPeer = number;
+    const request = parseObject(frame.payload, "request");
+    if (typeof request.op !== "string") throw new ProtocolError("request without op");
+    const channel = new SessionChannel(this, number, request as ChannelRequest);
+    this.#channels.set(number, channel);
+    this.#peerChannels++;
+    if (this.#peerChannels > this.#limits.channels) {
+      channel.close({ code: "busy", message: `more than ${this.#limits.channels} operations at a time` });
+    } else if (this.#handler === undefined) {
+      this.#waitingForHandler.push(channel);
+    } else {
+      this.#handler(channel);
+    }
+  }
+
+  #checkPeer(): void {
+    const silence = performance.now() - this.#heard;
+    if (silence >= this.#limits.deadAfter) {
+      this.#end(`no sign of life from the peer for ${Math.round(silence / 1000)} s`, undefined);
+    } else if (silence >= this.#limits.pingAfter / 2) {
+      this.sendNow(FRAME.ping, 0, 0, EMPTY);
+    }
+  }
+
+  #end(reason: string, tellPeer: string | undefined): void {
+    if (this.#over) return;
+    if (tellPeer !== undefined) this.sendNow(FRAME.goodbye, 0, 0, encoder.encode(tellPeer).subarray(0, 1024));
+    this.#over = true;
+    clearInterval(this.#heartbeat);
+    const error = new LinkError("disconnected", `the control link was lost: ${reason}`);
+    for (const channel of [...this.#channels.values()]) channel.fail(error);
+    for (const wake of this.#roomWaiters.splice(0)) wake();
+    this.#waitingForHandler = [];
+    if (this.#output.length > 0) this.drained();
+    this.#output = [];
+    this.#transport.end();
+    this.#resolveClosed({ reason });
+  }
+}
+
+/** Answers a call on the side that serves it: one control message, then the close. */
+export const answerCall = async (channel: Channel, result: unknown): Promise<void> => {
+  await channel.control(result === undefined ? {} : { result });
+  channel.close();
+};
+
+/** Closes a channel with what went wrong. */
+export const closeWithError = (channel: Channel, error: unknown): void => {
+  const code = error instanceof LinkError ? error.code : "internal";
+  channel.close({ code, message: error instanceof Error ? error.message : String(error) });
+};
