@@ -68,6 +68,8 @@ export interface NetworkConfiguration {
   options: string[];
   /** Lines for /etc/hosts besides localhost and the container's own name. */
   hosts: HostsEntry[];
+  /** docker --network none: processes see only loopback (a network namespace of their own); the interfaces serve the control link alone. */
+  isolated?: boolean;
 }
 
 /** A volume, tmpfs or other mount inside the container. */
