@@ -1,0 +1,261 @@
+/** Client of the OCI distribution API (which is Docker's registry API, version 2): what a pull and a login need. */
+import { Authorization, basicAuthorization, type Credentials, chooseChallenge, requestToken } from "./authorization.ts";
+import { streamBlob } from "./blob.ts";
+import { checkDigest, type Digest, digestOf } from "./digest.ts";
+import { responseError } from "./error-response.ts";
+import {
+  ACCEPTED_MANIFESTS,
+  chooseManifest,
+  type Descriptor,
+  type ImageManifest,
+  MANIFEST_LIMIT_BYTES,
+  type ManifestList,
+  type Platform,
+  parseManifest,
+} from "./manifest.ts";
+import { DEFAULT_DOMAIN, familiarName, familiarString, type ImageReference } from "./reference.ts";
+import { RegistryError } from "./registry-error.ts";
+import { checkAllowed, type Endpoint, endpointsOf, type RegistrySettings } from "./settings.ts";
+import { readBody, send } from "./transport.ts";
+
+export interface RegistryClientOptions {
+  /** Asked at each pull and login, so that a change of settings counts at once. */
+  settings: () => RegistrySettings;
+  userAgent: string;
+}
+
+/** An image that a registry has for a platform. Its blobs are read through it. */
+export interface RemoteImage {
+  /** Digest of what the reference named (the list's, if it is one): the image's repo digest. */
+  digest: Digest;
+  manifest: ImageManifest;
+  manifestBytes: Uint8Array;
+  manifestDigest: Digest;
+  /** True when the platform was chosen from a list. */
+  fromList: boolean;
+  /** The image configuration, verified. */
+  config(signal: AbortSignal): Promise<Uint8Array>;
+  /** Raw bytes of a layer, verified when the iteration has ended. */
+  blob(descriptor: Descriptor, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+export interface RegistryClient {
+  /** Throws RegistryError with dockerd's texts. The reference must have a tag or digest. */
+  image(
+    reference: ImageReference,
+    platform: Platform,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+  ): Promise<RemoteImage>;
+  /** Checks credentials; the identity token, if the registry gives one, replaces the password from now on. */
+  login(credentials: Credentials & { serveraddress?: string }): Promise<{ identityToken?: string }>;
+}
+
+const NOTHING = new AbortController().signal;
+
+export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
+  return {
+    async image(reference, platform, credentials, signal) {
+      const settings = options.settings();
+      checkAllowed(reference.domain, settings);
+      let failure: unknown;
+      for (const endpoint of endpointsOf(reference.domain, settings)) {
+        const repository = new Repository(
+          endpoint,
+          reference,
+          endpoint.mirror ? undefined : credentials,
+          settings,
+          options.userAgent,
+        );
+        try {
+          return await repository.image(platform, signal);
+        } catch (error) {
+          signal.throwIfAborted();
+          // Plain HTTP is tried only when TLS got us nowhere; a mirror that fails for any reason is passed over.
+          const tryNext = endpoint.mirror || (error instanceof RegistryError && error.code === "unavailable");
+          failure =
+            failure === undefined || !isConnectionFailure(error) || endpoint.url.startsWith("https:") ? error : failure;
+          if (!tryNext) throw error;
+        }
+      }
+      throw failure;
+    },
+    login: (credentials) => login(credentials, options.settings(), options.userAgent),
+  };
+}
+
+const isConnectionFailure = (error: unknown): boolean => error instanceof RegistryError && error.code === "unavailable";
+
+/** One repository at one endpoint. */
+class Repository {
+  readonly #authorization: Authorization;
+
+  constructor(
+    private readonly endpoint: Endpoint,
+    private readonly reference: ImageReference,
+    credentials: Credentials | undefined,
+    private readonly settings: RegistrySettings,
+    private readonly userAgent: string,
+  ) {
+    this.#authorization = new Authorization(
+      credentials,
+      `repository:${reference.path}:pull`,
+      settings,
+      userAgent,
+      endpoint.insecure,
+    );
+  }
+
+  async image(platform: Platform, signal: AbortSignal): Promise<RemoteImage> {
+    const top = await this.#manifest(this.reference.digest ?? this.reference.tag ?? "latest", signal);
+    let chosen = top;
+    if (top.manifest.kind === "list") {
+      const entry = chooseManifest(top.manifest, platform);
+      chosen = await this.#manifest(entry.digest, signal);
+    }
+    const { manifest, bytes, digest } = chosen;
+    if (manifest.kind !== "image") throw new RegistryError("invalid", "invalid manifest: a list inside of a list");
+    return {
+      digest: top.digest,
+      manifest,
+      manifestBytes: bytes,
+      manifestDigest: digest,
+      fromList: chosen !== top,
+      config: (configSignal) => this.#small(manifest.config, configSignal),
+      blob: (descriptor, blobSignal) =>
+        streamBlob(
+          descriptor,
+          (range, requestSignal) => this.#blob(descriptor.digest, range, requestSignal),
+          blobSignal,
+        ),
+    };
+  }
+
+  async #manifest(
+    tagOrDigest: string,
+    signal: AbortSignal,
+  ): Promise<{ manifest: ImageManifest | ManifestList; bytes: Uint8Array; digest: Digest }> {
+    const response = await this.#get(`manifests/${tagOrDigest}`, { Accept: ACCEPTED_MANIFESTS }, signal);
+    if (!response.ok) throw await this.#error(response, "manifest");
+    const bytes = await readBody(response, MANIFEST_LIMIT_BYTES, "the manifest");
+    const byDigest = tagOrDigest.includes(":");
+    if (byDigest) checkDigest(bytes, tagOrDigest, "manifest");
+    const manifest = parseManifest(bytes, response.headers.get("content-type") ?? "", familiarString(this.reference));
+    return { manifest, bytes, digest: byDigest ? tagOrDigest : digestOf(bytes) };
+  }
+
+  async #blob(digest: Digest, range: string | undefined, signal: AbortSignal): Promise<Response> {
+    const response = await this.#get(`blobs/${digest}`, range === undefined ? {} : { Range: range }, signal);
+    if (!response.ok) throw await this.#error(response, "blob");
+    return response;
+  }
+
+  async #small(descriptor: Descriptor, signal: AbortSignal): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    const request = (range: string | undefined, requestSignal: AbortSignal) =>
+      this.#blob(descriptor.digest, range, requestSignal);
+    for await (const chunk of streamBlob(descriptor, request, signal)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  async #get(path: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+    const url = `${this.endpoint.url}/v2/${this.reference.path}/${path}`;
+    for (let attempt = 0; ; attempt++) {
+      const authorization = await this.#authorization.header(signal);
+      const response = await send(
+        url,
+        {
+          headers: authorization === undefined ? headers : { ...headers, Authorization: authorization },
+          insecure: this.endpoint.insecure,
+          signal,
+        },
+        this.settings,
+        this.userAgent,
+      );
+      // Once to learn what is asked for, once more for a token that ended early.
+      if (response.status !== 401 || attempt >= 2 || !this.#authorization.challenged(response)) return response;
+      await response.body?.cancel();
+    }
+  }
+
+  #error(response: Response, what: "manifest" | "blob"): Promise<RegistryError> {
+    return responseError(response, what, familiarString(this.reference), familiarName(this.reference));
+  }
+}
+
+/** Docker Hub's address in `docker login` without a server. */
+const HUB_SERVER_ADDRESS = /^(https?:\/\/)?(index\.)?docker\.io(\/v1\/?)?$/;
+
+async function login(
+  credentials: Credentials & { serveraddress?: string },
+  settings: RegistrySettings,
+  userAgent: string,
+): Promise<{ identityToken?: string }> {
+  const address = credentials.serveraddress ?? "";
+  const domain =
+    address === "" || HUB_SERVER_ADDRESS.test(address)
+      ? DEFAULT_DOMAIN
+      : (address.replace(/^https?:\/\//, "").split("/")[0] ?? "");
+  checkAllowed(domain, settings);
+  let failure: unknown;
+  for (const endpoint of endpointsOf(domain, settings).filter(({ mirror }) => !mirror)) {
+    try {
+      return await loginAt(endpoint, credentials, settings, userAgent);
+    } catch (error) {
+      failure = error;
+      if (!isConnectionFailure(error)) throw error;
+    }
+  }
+  throw failure;
+}
+
+async function loginAt(
+  endpoint: Endpoint,
+  credentials: Credentials,
+  settings: RegistrySettings,
+  userAgent: string,
+): Promise<{ identityToken?: string }> {
+  const url = `${endpoint.url}/v2/`;
+  const attempt = (authorization?: string): Promise<Response> =>
+    send(
+      url,
+      {
+        headers: authorization === undefined ? {} : { Authorization: authorization },
+        insecure: endpoint.insecure,
+        signal: NOTHING,
+      },
+      settings,
+      userAgent,
+    );
+  const first = await attempt();
+  await first.body?.cancel();
+  if (first.ok) return {};
+  const challenge = first.status === 401 ? chooseChallenge(first) : undefined;
+  if (challenge === undefined) {
+    throw new RegistryError("unavailable", `Get "${url}": unexpected status ${first.status}: this is not a registry`);
+  }
+  let identityToken: string | undefined;
+  let authorization = basicAuthorization(credentials);
+  if (challenge.scheme === "bearer") {
+    const scope = challenge.parameters.get("scope");
+    const token = await requestToken(challenge, scope, credentials, {
+      settings,
+      userAgent,
+      insecure: endpoint.insecure,
+      offline: true,
+    });
+    authorization = `Bearer ${token.value}`;
+    identityToken = token.refreshToken;
+  }
+  const second = await attempt(authorization);
+  await second.body?.cancel();
+  if (second.status === 401 || second.status === 403) {
+    throw new RegistryError(
+      "unauthorized",
+      `login attempt to ${url} failed with status: ${second.status} Unauthorized`,
+    );
+  }
+  if (!second.ok)
+    throw new RegistryError("unavailable", `login attempt to ${url} failed with status: ${second.status}`);
+  return { identityToken };
+}
