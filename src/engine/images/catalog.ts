@@ -1,0 +1,181 @@
+/** The store's memory: images, disks and names, as they are on the datastore. Read at start, written through. */
+import type { DatastoreFiles } from "../../vsphere/contract.ts";
+import { EngineError } from "../errors.ts";
+import { type ImageConfiguration, parseImageConfiguration } from "./image-config.ts";
+import { hexOf, type ImageLayout } from "./layout.ts";
+import {
+  type DiskRecord,
+  type ImageRecord,
+  parseDiskRecord,
+  parseImageRecord,
+  parseRepositories,
+  RECORD_LIMIT_BYTES,
+  REPOSITORIES_LIMIT_BYTES,
+  type Repositories,
+  writeAtomically,
+} from "./records.ts";
+
+export interface CatalogImage {
+  record: ImageRecord;
+  configuration: ImageConfiguration;
+}
+
+/** Files read at once at start. */
+const READ_CONCURRENCY = 8;
+
+export class Catalog {
+  readonly images = new Map<string, CatalogImage>();
+  /** By name of their directory. */
+  readonly disks = new Map<string, DiskRecord>();
+  repositories: Repositories = { version: 1, repositories: {}, lastTagged: {} };
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly files: DatastoreFiles,
+    readonly layout: ImageLayout,
+    readonly log: (message: string) => void,
+  ) {}
+
+  /** Reads everything and removes what was left half made. */
+  async load(): Promise<void> {
+    const { files, layout } = this;
+    for (const directory of [layout.root, layout.disks, layout.images]) await files.makeDirectory(directory);
+    await files.remove(layout.incoming);
+
+    const diskNames = (await files.list(layout.disks)).filter(({ directory }) => directory);
+    await inBatches(diskNames, async ({ name }) => {
+      const paths = layout.disk(name);
+      const record = (await files.exists(paths.marker))
+        ? parseDiskRecord(await files.readText(paths.marker, RECORD_LIMIT_BYTES))
+        : undefined;
+      if (record === undefined || record.name !== name) {
+        this.log(`removing the image disk ${name}, which was never finished`);
+        await this.removeDiskFiles(name);
+      } else this.disks.set(name, record);
+    });
+
+    const imageNames = (await files.list(layout.images)).filter(({ directory }) => directory);
+    await inBatches(imageNames, async ({ name }) => {
+      const paths = layout.image(name);
+      const record = (await files.exists(paths.marker))
+        ? parseImageRecord(await files.readText(paths.marker, RECORD_LIMIT_BYTES))
+        : undefined;
+      if (record === undefined || hexOf(record.id) !== name || !this.disks.has(record.disk)) {
+        this.log(`removing the image ${name}, which was never finished`);
+        await files.remove(paths.directory);
+        return;
+      }
+      const configuration = parseImageConfiguration(await files.readText(paths.config, RECORD_LIMIT_BYTES));
+      this.images.set(record.id, { record, configuration });
+    });
+
+    if (await files.exists(layout.repositories)) {
+      const repositories = parseRepositories(await files.readText(layout.repositories, REPOSITORIES_LIMIT_BYTES));
+      if (repositories === undefined) {
+        throw new EngineError(
+          "internal",
+          `${layout.repositories} is damaged: restore it, or delete it and tag the images again`,
+        );
+      }
+      this.repositories = repositories;
+    }
+    await this.removeUnusedDisks(new Set());
+  }
+
+  /** One change of the names at a time; what `change` did is undone when it cannot be written. */
+  changeRepositories<T>(change: (repositories: Repositories) => T): Promise<T> {
+    const result = this.#turn.then(async () => {
+      const next = structuredClone(this.repositories);
+      const answer = change(next);
+      await writeAtomically(this.files, this.layout.repositories, JSON.stringify(next));
+      this.repositories = next;
+      return answer;
+    });
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async addDisk(record: DiskRecord): Promise<void> {
+    await writeAtomically(this.files, this.layout.disk(record.name).marker, JSON.stringify(record));
+    this.disks.set(record.name, record);
+  }
+
+  async addImage(record: ImageRecord, configText: string, manifestText: string | undefined): Promise<CatalogImage> {
+    const paths = this.layout.image(record.id);
+    await this.files.makeDirectory(paths.directory);
+    await this.files.write(paths.config, configText);
+    if (manifestText !== undefined) await this.files.write(paths.manifest, manifestText);
+    await writeAtomically(this.files, paths.marker, JSON.stringify(record));
+    const image = { record, configuration: parseImageConfiguration(configText) };
+    this.images.set(record.id, image);
+    return image;
+  }
+
+  /** No longer shown, kept for the containers that stand on it. */
+  async hideImage(id: string): Promise<void> {
+    const image = this.images.get(id);
+    if (image === undefined) return;
+    const record = { ...image.record, hidden: true };
+    await writeAtomically(this.files, this.layout.image(id).marker, JSON.stringify(record));
+    this.images.set(id, { ...image, record });
+  }
+
+  /** The marker goes first: a crash leaves something unfinished, which the next start removes. */
+  async removeImage(id: string): Promise<void> {
+    const paths = this.layout.image(id);
+    await this.files.remove(paths.marker);
+    this.images.delete(id);
+    await this.files.remove(paths.directory);
+  }
+
+  /** The finished disk that shows exactly these layers. */
+  diskOfChain(chainId: string): DiskRecord | undefined {
+    for (const disk of this.disks.values()) if (disk.chainId === chainId) return disk;
+    return undefined;
+  }
+
+  /** The disk and everything under it, topmost first. */
+  lineage(name: string): DiskRecord[] {
+    const disks: DiskRecord[] = [];
+    for (
+      let disk = this.disks.get(name);
+      disk !== undefined;
+      disk = disk.parent === null ? undefined : this.disks.get(disk.parent)
+    ) {
+      disks.push(disk);
+      if (disks.length > this.disks.size) break; // A circle can only come from damaged records.
+    }
+    return disks;
+  }
+
+  /** Removes disks that no image (shown or hidden), no other disk and nobody in `pinned` uses. Answers their chain ids. */
+  async removeUnusedDisks(pinned: ReadonlySet<string>): Promise<DiskRecord[]> {
+    const used = new Set<string>();
+    for (const name of [...[...this.images.values()].map(({ record }) => record.disk), ...pinned]) {
+      for (const disk of this.lineage(name)) used.add(disk.name);
+    }
+    const unused = [...this.disks.values()].filter(({ name }) => !used.has(name));
+    // Children before their parents, so that no child is ever without its parent.
+    unused.sort((a, b) => b.depth - a.depth);
+    for (const { name } of unused) {
+      await this.files.remove(this.layout.disk(name).marker);
+      this.disks.delete(name);
+      await this.removeDiskFiles(name);
+    }
+    return unused;
+  }
+
+  async removeDiskFiles(name: string): Promise<void> {
+    const { file, directory } = this.layout.disk(name);
+    if (await this.files.exists(file)) await this.files.removeDisk(file);
+    await this.files.remove(directory);
+  }
+}
+
+async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const rest = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: READ_CONCURRENCY }, worker));
+}
