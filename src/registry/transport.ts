@@ -29,7 +29,7 @@ export async function send(
     const location = response.headers.get("location");
     if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return response;
     await response.body?.cancel();
-    const next = URL.parse(location, target);
+    const next = URL.parse(location, target.href);
     if (next === null || !(next.protocol === "https:" || next.protocol === "http:")) {
       throw new RegistryError("unavailable", `${describe(request, target)}: bad redirect to ${location.slice(0, 200)}`);
     }

@@ -11,11 +11,15 @@ export class ByteQueue implements AsyncIterable<Uint8Array> {
 
   /** Resolves when there is room for more. Rejects when the consumer has gone. */
   async push(chunk: Uint8Array): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure.error;
+    this.#check();
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
     this.#wake();
-    while (this.#bytes > this.limitBytes && this.#failure === undefined) await this.#change();
+    while (this.#bytes > this.limitBytes) await this.#change();
+    this.#check();
+  }
+
+  #check(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
@@ -34,7 +38,7 @@ export class ByteQueue implements AsyncIterable<Uint8Array> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     for (;;) {
-      if (this.#failure !== undefined) throw this.#failure.error;
+      this.#check();
       const chunk = this.#chunks.shift();
       if (chunk !== undefined) {
         this.#bytes -= chunk.length;

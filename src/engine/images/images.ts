@@ -1,0 +1,191 @@
+/** The image store: the engine's `Images` for the Docker API, and `ImageStore` for containers. */
+import { createRegistryClient, type RegistryClient } from "../../registry/client.ts";
+import { digestOf } from "../../registry/digest.ts";
+import type { Platform } from "../../registry/manifest.ts";
+import { familiarString, withDefaultTag } from "../../registry/reference.ts";
+import type { RegistrySettings } from "../../registry/settings.ts";
+import type { DatastoreFiles, DatastorePath } from "../../vsphere/contract.ts";
+import type { Images, RegistryCredentials } from "../contract.ts";
+import { EngineError, invalid } from "../errors.ts";
+import type { LoaderPool } from "../loader/contract.ts";
+import { Catalog, type CatalogImage } from "./catalog.ts";
+import type { ImageStore, ImageUsage, StoredImage } from "./contract.ts";
+import { decompress } from "./decompress.ts";
+import { imageHistory, inspectImage, listImages } from "./describe.ts";
+import { DiskStore } from "./disk-store.ts";
+import { importImage } from "./import.ts";
+import { imageLayout } from "./layout.ts";
+import { loadImages } from "./load.ts";
+import { combineImageName, findImage, parseImageName, setName } from "./names.ts";
+import { engineError, pullImage } from "./pull.ts";
+import { collectHidden, pruneImages, type RemoveContext, removeImage } from "./remove.ts";
+import { SharedWork } from "./shared-work.ts";
+
+/** Capacity of a base image disk, and so the least capacity of a container's root. Thin: takes only what is written. */
+export const DEFAULT_DISK_CAPACITY_BYTES = 8 * 1024 ** 3;
+
+/** An image event, as `docker events` shows it. */
+export interface ImageEvent {
+  action: "pull" | "load" | "import" | "tag" | "untag" | "delete" | "prune";
+  /** Image id, or for a pull the name as asked for (as in dockerd). */
+  id: string;
+  attributes: Record<string, string>;
+}
+
+export interface ImagesOptions {
+  files: DatastoreFiles;
+  loaders: LoaderPool;
+  usage: ImageUsage;
+  /** Asked at each use, so that changed settings count at once. */
+  registries: () => RegistrySettings;
+  publish: (event: ImageEvent) => void;
+  /** Directory of the store on the datastore. */
+  root: DatastorePath;
+  /** What the container host runs, for example linux/amd64. */
+  platform: Platform;
+  userAgent?: string;
+  diskCapacityBytes?: number;
+  log: (message: string) => void;
+}
+
+export interface ImageService {
+  store: ImageStore;
+  images: Images;
+  /** For `docker login`. */
+  authenticate(credentials: RegistryCredentials): Promise<{ Status: string; IdentityToken?: string }>;
+  /** Call when containers were removed: images that went by force while containers used them are let go. */
+  collect(): Promise<void>;
+  /** Bytes of file content in all image disks, each counted once (docker system df). */
+  layersSize(): number;
+}
+
+export async function createImages(options: ImagesOptions): Promise<ImageService> {
+  const catalog = new Catalog(options.files, imageLayout(options.root), options.log);
+  await catalog.load();
+  const disks = new DiskStore(catalog, options.loaders, options.diskCapacityBytes ?? DEFAULT_DISK_CAPACITY_BYTES);
+  const registry: RegistryClient = createRegistryClient({
+    settings: options.registries,
+    userAgent: options.userAgent ?? "vch",
+  });
+  const held = new Map<string, number>();
+  const pulls = new SharedWork();
+  const { platform } = options;
+
+  const nameOf = (image: CatalogImage): Record<string, string> => image.configuration.config.Labels ?? {};
+  const publish = (action: ImageEvent["action"], id: string, name: string, labels: Record<string, string> = {}): void =>
+    options.publish({ action, id, attributes: { ...labels, name } });
+  const removal: RemoveContext = {
+    catalog,
+    disks,
+    usage: options.usage,
+    isHeld: (id) => held.has(id),
+    publish: (action, id, name) => publish(action, id, name),
+  };
+
+  // Removing looks at what is used and then deletes: one removal at a time, so that two cannot take each other's parents.
+  let removals: Promise<unknown> = Promise.resolve();
+  function exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const result = removals.then(work);
+    removals = result.catch(() => undefined);
+    return result;
+  }
+
+  const store: ImageStore = {
+    async resolve(reference) {
+      const { image } = findImage(catalog, reference);
+      return storedImage(catalog, image);
+    },
+    hold(imageId) {
+      held.set(imageId, (held.get(imageId) ?? 0) + 1);
+      let open = true;
+      return () => {
+        if (!open) return;
+        open = false;
+        const users = (held.get(imageId) ?? 1) - 1;
+        if (users === 0) held.delete(imageId);
+        else held.set(imageId, users);
+      };
+    },
+  };
+
+  const images: Images = {
+    async pull(name, { tag, platform: wanted, credentials, progress, signal }) {
+      const reference = withDefaultTag(combineImageName(name, tag));
+      const key = digestOf(JSON.stringify([familiarString(reference), wanted ?? "", credentials ?? {}]));
+      const context = { catalog, disks, registry, platform };
+      await pulls.run(key, progress, signal, async (sharedProgress, sharedSignal) => {
+        const request = { reference, platform: wanted, credentials };
+        const id = await pullImage(context, request, sharedProgress, sharedSignal);
+        const image = catalog.images.get(id);
+        publish("pull", familiarString(reference), familiarString(reference), image && nameOf(image));
+      });
+    },
+    async load(tar, loadOptions) {
+      for (const id of await loadImages({ catalog, disks }, tar, loadOptions)) publish("load", id, id);
+    },
+    async import(tar, { repository, tag, message, changes, platform: wanted, progress, signal }) {
+      const reference = repository ? withDefaultTag(combineImageName(repository, tag)) : undefined;
+      if (reference?.digest !== undefined) throw invalid("cannot import digest reference");
+      const request = { reference, message, changes, platform: wanted };
+      const source = decompress(tar, "the archive");
+      const id = await importImage({ catalog, disks, platform }, source, request, progress, signal);
+      publish("import", id, reference === undefined ? id : familiarString(reference));
+    },
+    async list(listOptions) {
+      return listImages(catalog, options.usage, listOptions);
+    },
+    async inspect(reference) {
+      return inspectImage(catalog, reference);
+    },
+    async history(reference) {
+      return imageHistory(catalog, reference);
+    },
+    async tag(source, repository, tag) {
+      const { image } = findImage(catalog, source);
+      const reference = withDefaultTag(combineImageName(repository, tag));
+      if (reference.digest !== undefined) throw invalid("refusing to create a tag with a digest reference");
+      if (parseImageName(repository).path === "library/sha256" && reference.domain === "docker.io") {
+        throw invalid("refusing to create an ambiguous tag using digest algorithm as name");
+      }
+      await catalog.changeRepositories((repositories) => setName(repositories, reference, image.record.id));
+      publish("tag", image.record.id, familiarString(reference), nameOf(image));
+    },
+    remove: (reference, removeOptions) => exclusively(() => removeImage(removal, reference, removeOptions)),
+    prune: (filters) =>
+      exclusively(async () => {
+        const result = await pruneImages(removal, filters);
+        options.publish({ action: "prune", id: "", attributes: { reclaimed: String(result.SpaceReclaimed) } });
+        return result;
+      }),
+  };
+
+  return {
+    store,
+    images,
+    async authenticate(credentials) {
+      try {
+        const { identityToken } = await registry.login(credentials);
+        return { Status: "Login Succeeded", IdentityToken: identityToken ?? "" };
+      } catch (error) {
+        throw engineError(error);
+      }
+    },
+    collect: () => exclusively(() => collectHidden(removal)),
+    layersSize: () =>
+      [...catalog.disks.values()].flatMap(({ layers }) => layers).reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+function storedImage(catalog: Catalog, { record, configuration }: CatalogImage): StoredImage {
+  const disk = catalog.disks.get(record.disk);
+  if (disk === undefined)
+    throw new EngineError("internal", `the disk of image ${record.id} is gone: pull the image again`);
+  return {
+    id: record.id,
+    architecture: configuration.architecture,
+    os: configuration.os,
+    config: configuration.config,
+    disk: { path: catalog.layout.disk(disk.name).file, capacityBytes: disk.capacityBytes },
+    sizeBytes: record.sizeBytes,
+  };
+}

@@ -1,0 +1,70 @@
+/** docker import: a root filesystem as an image of one layer. */
+import { digestOf } from "../../registry/digest.ts";
+import { type Platform, parsePlatform } from "../../registry/manifest.ts";
+import type { ImageReference } from "../../registry/reference.ts";
+import { RegistryError } from "../../registry/registry-error.ts";
+import type { ProgressSink } from "../contract.ts";
+import { invalid } from "../errors.ts";
+import type { Catalog } from "./catalog.ts";
+import { applyChanges } from "./changes.ts";
+import type { DiskStore } from "./disk-store.ts";
+import { setName } from "./names.ts";
+import { layersSize } from "./pull.ts";
+
+export interface ImportRequest {
+  reference: ImageReference | undefined;
+  message: string | undefined;
+  changes: readonly string[];
+  platform: string | undefined;
+}
+
+/** Answers the image's id. */
+export async function importImage(
+  { catalog, disks, platform }: { catalog: Catalog; disks: DiskStore; platform: Platform },
+  tar: AsyncIterable<Uint8Array>,
+  request: ImportRequest,
+  progress: ProgressSink,
+  signal: AbortSignal,
+): Promise<string> {
+  const config = applyChanges(request.changes);
+  const target = importPlatform(request.platform, platform);
+  const { disk, release } = await disks.makeFromTar(tar, signal);
+  try {
+    const created = new Date().toISOString();
+    const comment = request.message || "Imported from -";
+    const text = JSON.stringify({
+      architecture: target.architecture,
+      ...(target.variant === undefined ? {} : { variant: target.variant }),
+      os: target.os,
+      created,
+      comment,
+      config,
+      rootfs: { type: "layers", diff_ids: disk.layers.map(({ diffId }) => diffId) },
+      history: [{ created, comment }],
+    });
+    const id = digestOf(text);
+    await catalog.addImage(
+      { version: 1, id, disk: disk.name, sizeBytes: layersSize(disk.layers), storedAt: created },
+      text,
+      undefined,
+    );
+    const { reference } = request;
+    if (reference !== undefined)
+      await catalog.changeRepositories((repositories) => setName(repositories, reference, id));
+    progress({ status: id });
+    return id;
+  } finally {
+    release();
+  }
+}
+
+function importPlatform(text: string | undefined, own: Platform): Platform {
+  if (text === undefined || text === "") return own;
+  try {
+    const platform = parsePlatform(text, own);
+    if (platform.os !== "linux") throw invalid(`operating system is not supported: ${platform.os}`);
+    return platform;
+  } catch (error) {
+    throw error instanceof RegistryError ? invalid(error.message) : error;
+  }
+}
