@@ -1,0 +1,69 @@
+import type { Command } from "commander";
+import { findDaemon, logPath } from "../machine/daemon.ts";
+import { dockerGet } from "../machine/docker-client.ts";
+import { statePaths } from "../machine/paths.ts";
+import { stateCommand } from "./command.ts";
+import { dockerHost, requireSettings } from "./env.ts";
+
+interface Information {
+  Containers: number;
+  ContainersRunning: number;
+  Images: number;
+  KernelVersion: string;
+  OperatingSystem: string;
+}
+
+export function statusCommand(): Command {
+  return stateCommand("status", "show what runs, where it listens and what it holds")
+    .option("--json", "print JSON")
+    .action(async (options: { state: string; json?: boolean }) => {
+      const settings = await requireSettings(options.state);
+      const paths = statePaths(options.state);
+      const lab = settings.lab === undefined ? undefined : await findDaemon(paths, "lab");
+      const serve = await findDaemon(paths, "serve");
+      const info = serve && (await dockerGet<Information>(paths, "/info"));
+      const status = {
+        name: settings.name,
+        state: paths.root,
+        lab: {
+          running: lab !== undefined,
+          pid: lab?.pid,
+          url: settings.vsphere.url,
+          fingerprint: settings.vsphere.fingerprint,
+          log: logPath(paths, "lab"),
+        },
+        endpoint: {
+          running: serve !== undefined,
+          pid: serve?.pid,
+          dockerHost: dockerHost(settings),
+          socket: paths.socket,
+          log: logPath(paths, "serve"),
+        },
+        bridge: {
+          subnet: settings.bridge.subnet,
+          gateway: settings.bridge.gateway,
+          interface: settings.bridge.interfaceName,
+        },
+        containers: info?.Containers,
+        running: info?.ContainersRunning,
+        images: info?.Images,
+      };
+      if (options.json) console.log(JSON.stringify(status, undefined, 2));
+      else {
+        const daemon = (running: boolean, pid: number | undefined): string =>
+          running ? `running (pid ${pid})` : "stopped";
+        console.log(`VCH         ${status.name}  (${status.state})`);
+        console.log(`vSphere     ${status.lab.url}  lab ${daemon(status.lab.running, status.lab.pid)}`);
+        console.log(
+          `Endpoint    ${status.endpoint.dockerHost}  ${daemon(status.endpoint.running, status.endpoint.pid)}`,
+        );
+        console.log(`Socket      unix://${status.endpoint.socket}`);
+        console.log(
+          `Bridge      ${status.bridge.subnet}, gateway ${status.bridge.gateway}, interface ${status.bridge.interface ?? "none yet"}`,
+        );
+        if (info) console.log(`Containers  ${status.running} running of ${status.containers}; ${status.images} images`);
+        console.log(`Logs        ${status.lab.log}\n            ${status.endpoint.log}`);
+      }
+      if (serve === undefined || (settings.lab !== undefined && lab === undefined)) process.exitCode = 1;
+    });
+}

@@ -1,0 +1,70 @@
+import type { Command } from "commander";
+import { statePaths } from "../machine/paths.ts";
+import { bringUp } from "../machine/up.ts";
+import { parseListenAddress, parseWholeNumber, stateCommand } from "./command.ts";
+import { environmentLines } from "./env.ts";
+
+interface UpOptions {
+  state: string;
+  name: string;
+  listen: string;
+  labListen: string;
+  subnet?: string;
+  memory: number;
+  cpus: number;
+  insecureRegistry: string[];
+  sampleImage: boolean;
+}
+
+const collect = (value: string, all: string[]): string[] => [...all, value];
+
+export function upCommand(): Command {
+  return stateCommand("up", "make what is missing (certificates, bootstrap ISO), start the lab and the Docker endpoint")
+    .option("--name <name>", "name of the VCH", "vch")
+    .option("--listen <address>", "host:port of the Docker endpoint (TLS with client certificates)", "127.0.0.1:2376")
+    .option("--lab-listen <address>", "host:port of the lab's vSphere endpoint", "127.0.0.1:8989")
+    .option("--subnet <cidr>", "subnet of the bridge network (default: the first free of a few private ones)")
+    .option(
+      "--memory <MB>",
+      "memory of a container that sets no limit, in MB",
+      parseWholeNumber("--memory", 16, 1 << 20),
+      256,
+    )
+    .option("--cpus <count>", "virtual CPUs of a container that sets none", parseWholeNumber("--cpus", 1, 128), 1)
+    .option(
+      "--insecure-registry <host>",
+      "registry to speak to without TLS, host[:port] or CIDR; repeatable",
+      collect,
+      [],
+    )
+    .option(
+      "--no-sample-image",
+      "do not import the image `busybox`, made from Debian's busybox-static, when there is no image",
+    )
+    .addHelpText(
+      "after",
+      "\nSettings are decided at the first start and kept in endpoint.json of the state directory; later starts use them again\n" +
+        "and only --insecure-registry, --memory and --cpus are taken anew.",
+    )
+    .action(async (options: UpOptions, command: Command) => {
+      const paths = statePaths(options.state);
+      const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
+      const settings = await bringUp(paths, {
+        choices: {
+          name: options.name,
+          listen: parseListenAddress(options.listen),
+          labListen: parseListenAddress(options.labListen),
+          subnet: options.subnet,
+          memoryMB: options.memory,
+          cpus: options.cpus,
+          insecureRegistries: options.insecureRegistry,
+        },
+        changed: { memory: given("memory"), cpus: given("cpus"), insecureRegistries: given("insecureRegistry") },
+        sampleImage: options.sampleImage,
+        say: (line) => console.error(line),
+      });
+      console.error("\nPoint the docker CLI at it:\n");
+      console.log(environmentLines(settings, paths.clientCertificates));
+      console.error('\nor: eval "$(vch env)"');
+    });
+}

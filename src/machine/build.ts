@@ -1,0 +1,11 @@
+import packageDescription from "../../package.json";
+
+declare const VCH_COMMIT: string | undefined;
+
+/** What was built: version of package.json, commit (given to the compiler with --define), runtime and platform. */
+export const BUILD = {
+  version: packageDescription.version,
+  commit: typeof VCH_COMMIT === "string" ? VCH_COMMIT : "development",
+  bun: Bun.version,
+  platform: `${process.platform}/${process.arch}`,
+} as const;

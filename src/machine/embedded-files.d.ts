@@ -1,0 +1,13 @@
+// Files embedded with `with { type: "file" }`: the import gives a path that Bun.file() can read, also in the compiled program.
+declare module "*.zst" {
+  const path: string;
+  export default path;
+}
+declare module "*/init-x86_64" {
+  const path: string;
+  export default path;
+}
+declare module "*/launcher-x86_64" {
+  const path: string;
+  export default path;
+}

@@ -1,0 +1,59 @@
+import { join } from "node:path";
+import { createDiskStore, createHypervisor } from "../lab/hypervisor/index.ts";
+import { startLab } from "../lab/index.ts";
+import { announceReady, recordDaemon } from "./daemon.ts";
+import { log } from "./log.ts";
+import type { StatePaths } from "./paths.ts";
+import type { EndpointSettings } from "./settings.ts";
+import { untilTermination } from "./termination.ts";
+
+/** What `vch lab` tells the process that started it. */
+export interface LabReady {
+  url: string;
+  fingerprint: string;
+  /** Linux bridge of the bridge network's port group. */
+  bridgeInterface: string;
+  accelerator: string;
+}
+
+/** Runs the embedded vSphere until SIGTERM or SIGINT. Its VMs go on running afterwards. */
+export async function runLab(
+  paths: StatePaths,
+  settings: EndpointSettings,
+  listen: { host: string; port: number },
+  personality: string,
+): Promise<void> {
+  if (personality !== "HostAgent" && personality !== "VirtualCenter")
+    throw new Error(`--personality "${personality}": choose HostAgent or VirtualCenter.`);
+  const lab = await startLab({
+    stateDirectory: paths.lab,
+    listen,
+    personality,
+    username: settings.vsphere.username,
+    password: settings.vsphere.password,
+    datastores: [{ name: "datastore1", directory: paths.datastore }],
+    portGroups: [settings.bridge.network],
+    openHypervisor: (events) =>
+      createHypervisor({
+        stateDirectory: paths.lab,
+        runDirectory: join(paths.run, "lab"),
+        events,
+        log: log("hypervisor"),
+      }),
+    disks: createDiskStore(),
+    log: log("lab"),
+  });
+  const portGroup = (await lab.hypervisor.portGroups()).find(({ name }) => name === settings.bridge.network);
+  if (portGroup === undefined) throw new Error(`The lab made no port group "${settings.bridge.network}".`);
+  const ready: LabReady = {
+    url: lab.url,
+    fingerprint: lab.fingerprint,
+    bridgeInterface: portGroup.bridge,
+    accelerator: `${lab.hypervisor.accelerator.kind} (${lab.hypervisor.accelerator.reason})`,
+  };
+  await recordDaemon(paths, "lab");
+  console.log(`lab: ${ready.url}, fingerprint ${ready.fingerprint}, accelerator ${ready.accelerator}`);
+  await announceReady(JSON.stringify(ready));
+  await untilTermination();
+  await lab.close();
+}

@@ -1,0 +1,100 @@
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { writeFileAtomically } from "./atomic-file.ts";
+import { chooseBridgeSubnet, gatewayOf } from "./bridge-subnet.ts";
+import type { StatePaths } from "./paths.ts";
+
+/** What `vch up` decided once and every later start keeps: addresses that guests know must not move. */
+export interface EndpointSettings {
+  version: 1;
+  /** Name of the VCH; part of inventory folder, datastore directory and nftables table. */
+  name: string;
+  vsphere: {
+    /** `https://host:port/sdk` */
+    url: string;
+    username: string;
+    password: string;
+    /** SHA-256 of the server's certificate; filled in when the embedded lab has started. */
+    fingerprint?: string;
+    datacenter?: string;
+    resourcePool?: string;
+    folder?: string;
+    datastore?: string;
+  };
+  /** Set when the vSphere is our own, started by `vch up`. */
+  lab?: { host: string; port: number };
+  docker: { host: string; port: number };
+  bridge: {
+    /** Port group of the bridge network. */
+    network: string;
+    subnet: string;
+    gateway: string;
+    /** Where tethers dial, on the gateway address. */
+    linkPort: number;
+    /** Name of this machine's interface on that port group; filled in by the lab. */
+    interfaceName?: string;
+  };
+  defaults: { memoryMB: number; cpus: number };
+  /** Registries that may be spoken to without TLS: `host[:port]` or CIDR. */
+  insecureRegistries: string[];
+}
+
+export interface SettingsChoices {
+  name: string;
+  listen: { host: string; port: number };
+  labListen: { host: string; port: number };
+  subnet?: string;
+  memoryMB: number;
+  cpus: number;
+  insecureRegistries: string[];
+}
+
+/** Name rule: it ends up in file names, folder names and an nftables table. */
+const VCH_NAME = /^[a-z0-9][a-z0-9-]{0,30}$/;
+
+/** Settings of a first start, with a new random password for the embedded lab. */
+export async function makeSettings(choices: SettingsChoices): Promise<EndpointSettings> {
+  if (!VCH_NAME.test(choices.name))
+    throw new Error(
+      `Name "${choices.name}": use 1 to 31 lower-case letters, digits and dashes, starting with a letter or digit.`,
+    );
+  const subnet = choices.subnet ?? (await chooseBridgeSubnet());
+  return {
+    version: 1,
+    name: choices.name,
+    vsphere: {
+      url: `https://${choices.labListen.host}:${choices.labListen.port}/sdk`,
+      username: "root",
+      password: randomBytes(18).toString("base64url"),
+    },
+    lab: choices.labListen,
+    docker: choices.listen,
+    bridge: { network: "bridge", subnet, gateway: gatewayOf(subnet), linkPort: 2377 },
+    defaults: { memoryMB: choices.memoryMB, cpus: choices.cpus },
+    insecureRegistries: choices.insecureRegistries,
+  };
+}
+
+/** The settings written by an earlier start, or undefined. A damaged file is an error that names it. */
+export async function readSettings(paths: StatePaths): Promise<EndpointSettings | undefined> {
+  let text: string;
+  try {
+    text = await readFile(paths.settings, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    const settings = JSON.parse(text) as EndpointSettings;
+    if (settings.version !== 1) throw new Error(`version ${settings.version} is not known`);
+    return settings;
+  } catch (error) {
+    throw new Error(
+      `${paths.settings} is damaged (${error instanceof Error ? error.message : error}). Restore it, or remove it to start anew.`,
+    );
+  }
+}
+
+export async function writeSettings(paths: StatePaths, settings: EndpointSettings): Promise<void> {
+  await writeFileAtomically(paths.settings, `${JSON.stringify(settings, undefined, 2)}\n`, 0o600);
+}

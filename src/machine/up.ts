@@ -1,0 +1,52 @@
+import { mkdir } from "node:fs/promises";
+import { ensureBootstrapIso } from "./bootstrap-iso.ts";
+import { ensureCertificates } from "./certificates.ts";
+import { findDaemon, startDaemon } from "./daemon.ts";
+import type { LabReady } from "./lab-process.ts";
+import type { StatePaths } from "./paths.ts";
+import { importSampleImage } from "./sample-image.ts";
+import { type EndpointSettings, makeSettings, readSettings, type SettingsChoices, writeSettings } from "./settings.ts";
+
+export interface UpRequest {
+  choices: SettingsChoices;
+  /** Which of the changeable choices were named on this command line. */
+  changed: { memory: boolean; cpus: boolean; insecureRegistries: boolean };
+  sampleImage: boolean;
+  say: (line: string) => void;
+}
+
+async function settle(paths: StatePaths, request: UpRequest): Promise<EndpointSettings> {
+  const settings = (await readSettings(paths)) ?? (await makeSettings(request.choices));
+  if (request.changed.memory) settings.defaults.memoryMB = request.choices.memoryMB;
+  if (request.changed.cpus) settings.defaults.cpus = request.choices.cpus;
+  if (request.changed.insecureRegistries) settings.insecureRegistries = request.choices.insecureRegistries;
+  await writeSettings(paths, settings);
+  return settings;
+}
+
+/**
+ * Makes what is missing and starts what is not running. Safe to repeat, and to repeat after an interruption: every step
+ * looks first whether it is done.
+ */
+export async function bringUp(paths: StatePaths, request: UpRequest): Promise<EndpointSettings> {
+  await mkdir(paths.root, { recursive: true, mode: 0o755 });
+  const settings = await settle(paths, request);
+  await ensureCertificates(paths, settings);
+  await ensureBootstrapIso(paths, request.say);
+  if ((await findDaemon(paths, "lab")) === undefined) {
+    const ready = JSON.parse(await startDaemon(paths, "lab", ["lab", "--state", paths.root])) as LabReady;
+    settings.vsphere.url = ready.url;
+    settings.vsphere.fingerprint = ready.fingerprint;
+    settings.bridge.interfaceName = ready.bridgeInterface;
+    await writeSettings(paths, settings);
+    request.say(`Lab: ${ready.url}, VMs run with ${ready.accelerator}`);
+  } else request.say(`Lab: running at ${settings.vsphere.url}`);
+  if ((await findDaemon(paths, "serve")) === undefined) {
+    await startDaemon(paths, "serve", ["serve", "--state", paths.root]);
+    request.say(
+      `Endpoint: ${settings.docker.host}:${settings.docker.port} (TLS, client certificate) and ${paths.socket}`,
+    );
+  } else request.say(`Endpoint: running at ${settings.docker.host}:${settings.docker.port}`);
+  if (request.sampleImage) await importSampleImage(paths, request.say);
+  return settings;
+}
