@@ -1,0 +1,45 @@
+import { type ModuleIndex, moduleName } from "./kernel-modules";
+
+/** Drivers of the CD-ROM controllers that vSphere and the lab offer: at least one must be there. */
+const cdControllers = ["ata_piix", "ahci"];
+/** Without these the medium cannot be read. */
+const cdEssentials = ["sr_mod", "isofs"];
+/** Disks, network, and the file system that stacks image layers: loaded while the tether starts. */
+const lateEssentials = ["sd_mod", "vmw_pvscsi", "vmxnet3", "overlay", "ext4"];
+/** Loaded late where the kernel has them: talking to the VMware host. */
+const lateOptional = ["vmw_vmci", "vmw_vsock_vmci_transport"];
+
+/** Modules on the medium for later, loaded when something asks for them: network functions and file systems. */
+const keptFolders =
+  /^kernel\/(arch|crypto|lib|net\/(802|8021q|bridge|core|ipv4|ipv6|key|llc|netfilter|packet|sched|sctp|sunrpc|tls|unix|vmw_vsock|xfrm)|fs\/(autofs|btrfs|cifs|dns_resolver|ext4|fat|fscache|fuse|isofs|jbd2|lockd|netfs|nfs|nfs_common|nls|overlayfs|smbfs_common|squashfs|udf|xfs)|drivers\/(ata|cdrom|md|scsi))\//;
+/** Single drivers kept for later, with what they depend on. */
+const keptDrivers =
+  /\/(bonding|dummy|e1000|e1000e|ifb|ipvlan|loop|macvlan|nvme|nvme-core|tun|veth|vlan|vmw_balloon|vxlan|wireguard|zram)\.ko$/;
+
+/** Which modules a container VM gets, and when it loads them. Paths are below `lib/modules/VERSION/`. */
+export interface ModuleSelection {
+  /** In the initramfs: what is needed to reach the medium, in load order. */
+  early: string[];
+  /** Loaded from the medium while the tether starts, in load order. */
+  late: string[];
+  /** On the medium; includes the early and the late ones. */
+  kept: string[];
+}
+
+/** @throws Error naming an essential driver that the kernel has neither built in nor as a module */
+export function selectModules(index: ModuleIndex, paths: Iterable<string>): ModuleSelection {
+  const has = (name: string): boolean => index.isBuiltin(name) || index.isLoadable(name);
+  const controllers = cdControllers.filter(has);
+  if (controllers.length === 0) {
+    throw new Error(
+      `the kernel has no driver for a CD-ROM controller (${cdControllers.join(" or ")}); use another kernel`,
+    );
+  }
+  const early = index.loadOrder([...controllers, ...cdEssentials]);
+  const late = index
+    .loadOrder([...lateEssentials, ...lateOptional.filter(has)])
+    .filter((path) => !early.includes(path));
+  const wanted = [...paths].filter((path) => keptFolders.test(path) || keptDrivers.test(path)).map(moduleName);
+  const kept = new Set([...early, ...late, ...index.loadOrder(wanted)]);
+  return { early, late, kept: [...kept].sort() };
+}

@@ -1,0 +1,53 @@
+import { bytesContent, type IsoDirectory, type IsoNode } from "../src/format/iso9660";
+
+/** Folders that merged-/usr systems keep under /usr only; packages name them either way. */
+const merged = new Set(["bin", "sbin", "lib", "lib32", "lib64", "libx32"]);
+
+/** The root file system of container VMs while it is being put together. */
+export class RootTree {
+  readonly root: IsoDirectory = emptyDirectory();
+
+  constructor() {
+    for (const name of ["bin", "sbin", "lib", "lib64"]) {
+      this.directory(`usr/${name}`);
+      this.root.entries.set(name, { type: "symlink", target: `usr/${name}` });
+    }
+  }
+
+  /** The directory at a path, made with its parents if needed. */
+  directory(path: string, mode = 0o755): IsoDirectory {
+    let current = this.root;
+    for (const part of partsOf(path)) {
+      const next = current.entries.get(part) ?? emptyDirectory();
+      if (next.type !== "directory") throw new Error(`${path}: ${part} is not a directory`);
+      current.entries.set(part, next);
+      current = next;
+    }
+    current.mode = mode;
+    return current;
+  }
+
+  /** Puts a file or symlink at a path. @throws Error when something different is there already */
+  add(path: string, node: IsoNode): void {
+    const parts = partsOf(path);
+    const name = parts.pop();
+    if (name === undefined) throw new Error("an empty path cannot be added to the image");
+    const parent = this.directory(parts.join("/"));
+    if (parent.entries.has(name)) throw new Error(`two sources provide ${path}`);
+    parent.entries.set(name, node);
+  }
+
+  addText(path: string, text: string): void {
+    this.add(path, { type: "file", mode: 0o644, content: bytesContent(Buffer.from(text)) });
+  }
+}
+
+function partsOf(path: string): string[] {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw new Error(`${path} leaves the image`);
+  return merged.has(parts[0] ?? "") ? ["usr", ...parts] : parts;
+}
+
+function emptyDirectory(): IsoDirectory {
+  return { type: "directory", mode: 0o755, entries: new Map() };
+}
