@@ -25,7 +25,20 @@ export interface DecodeOptions {
 /** A message that does not follow the schema. `message` has vSphere's form: what, then where, innermost first. */
 export class WireError extends Error {
   override readonly name = "WireError";
+  private trail = 0;
+
+  /** Adds where it happened to a failure on its way out; a hostile document does not make the message long. */
+  static located(error: unknown, what: string, where: () => string): unknown {
+    if (!(error instanceof WireError) && !(error instanceof XmlError)) return error;
+    const trail = error instanceof WireError ? error.trail : 0;
+    if (trail >= MAX_TRAIL) return error;
+    const located = new WireError(`${error.message}\n\nwhile parsing ${what}\nat ${where()}`);
+    located.trail = trail + 1;
+    return located;
+  }
 }
+
+const MAX_TRAIL = 16;
 
 const NEWEST = "99.0.0.0";
 const INTEGER = /^[+-]?\d{1,19}$/;
@@ -53,8 +66,7 @@ export class Decoder {
     try {
       return read();
     } catch (error) {
-      if (!(error instanceof WireError) && !(error instanceof XmlError)) throw error;
-      throw new WireError(`${error.message}\n\nwhile parsing ${what}\nat ${this.reader.where(position)}`);
+      throw WireError.located(error, what, () => this.reader.where(position));
     }
   }
 
@@ -155,9 +167,7 @@ export class Decoder {
     try {
       this.fields(info.name, info.fields, info.positions, value);
     } catch (error) {
-      if (!(error instanceof WireError) && !(error instanceof XmlError)) throw error;
-      const at = this.reader.where(start);
-      throw new WireError(
+      throw WireError.located(error, `serialized DataObject of type ${info.vmodlName}`, () => this.reader.where(start));
         `${error.message}\n\nwhile parsing serialized DataObject of type ${info.vmodlName}\nat ${at}`,
       );
     }

@@ -137,6 +137,22 @@ describe("a strict server", () => {
     expect(() => decode(call(inner))).toThrow(new RegExp(message));
   });
 
+  test("keeps the trail of a deep failure short", () => {
+    let nested = "";
+    for (let i = 0; i < 80; i++) nested += "<parent><fileName>a</fileName><diskMode>persistent</diskMode>";
+    const text = call(
+      `<spec><deviceChange><device xsi:type="VirtualDisk"><key>1</key><backing xsi:type="VirtualDiskFlatVer2BackingInfo"><fileName>a</fileName><diskMode>p</diskMode>${nested}<oops/>`,
+    );
+    let message = "";
+    try {
+      decode(text);
+    } catch (error) {
+      if (error instanceof Error) message = error.message;
+    }
+    expect(message).toStartWith('Unexpected element tag "oops" seen');
+    expect(message.match(/while parsing/g)?.length).toBe(16);
+  });
+
   test("says where", () => {
     expect(() => decode(call("<spec><nonsense/></spec>"))).toThrow(
       /^Unexpected element tag "nonsense" seen\n\nwhile parsing serialized DataObject of type vim\.vm\.ConfigSpec\nat line 1, column \d+\n\nwhile parsing call information for method ReconfigVM_Task\nat line 1, column \d+\n\nwhile parsing SOAP body\nat line 1, column \d+\n\nwhile parsing SOAP envelope\nat line 1, column 0$/,
@@ -164,7 +180,7 @@ describe("a strict server", () => {
     expect(() => decode(`<!DOCTYPE a>${body("")}`)).toThrow("Document type");
     expect(() => decode(call("<spec><name>&xxe;</name></spec>"))).toThrow('Unknown entity "xxe"');
     let nested = "";
-    for (let i = 0; i < 90; i++) nested += "<parent><fileName>a</fileName><diskMode>persistent</diskMode>";
+    for (let i = 0; i < 120; i++) nested += "<parent><fileName>a</fileName><diskMode>persistent</diskMode>";
     const deep = `<spec><deviceChange><device xsi:type="VirtualDisk"><key>1</key><backing xsi:type="VirtualDiskFlatVer2BackingInfo"><fileName>a</fileName><diskMode>p</diskMode>${nested}`;
     expect(() => decode(call(deep))).toThrow("XML element depth exceeds configured maximum 100");
     expect(() => decode("<Envelope><Body><CurrentTime>")).toThrow("Unexpected end of the document");
