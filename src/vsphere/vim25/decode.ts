@@ -168,8 +168,6 @@ export class Decoder {
       this.fields(info.name, info.fields, info.positions, value);
     } catch (error) {
       throw WireError.located(error, `serialized DataObject of type ${info.vmodlName}`, () => this.reader.where(start));
-        `${error.message}\n\nwhile parsing serialized DataObject of type ${info.vmodlName}\nat ${at}`,
-      );
     }
     return value;
   }
