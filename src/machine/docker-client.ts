@@ -16,11 +16,7 @@ export async function dockerGet<T>(paths: StatePaths, path: string): Promise<T> 
 }
 
 /** POST with a streamed body; resolves with the whole (bounded) answer text. */
-export async function dockerPost(
-  paths: StatePaths,
-  path: string,
-  body: ReadableStream<Uint8Array> | undefined,
-): Promise<string> {
+export async function dockerPost(paths: StatePaths, path: string, body: AsyncIterable<Uint8Array>): Promise<string> {
   const response = await fetch(`http://localhost${path}`, { method: "POST", unix: paths.socket, body: streamOf(body) });
   const text = await response.text();
   if (!response.ok) throw new Error(`The endpoint answered ${response.status} to POST ${path}: ${text.slice(0, 500)}`);
