@@ -1,5 +1,5 @@
 /** Virtual disk files of the lab's datastores: thin monolithicSparse VMDKs that `qemu-img` and QEMU understand. */
-import { open, rename, rm, stat, truncate } from "node:fs/promises";
+import { open, realpath, rename, rm, stat, truncate } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { printDescriptor, VmdkError } from "../../../format/vmdk/descriptor.ts";
 import { SECTOR } from "../../../format/vmdk/sparse-extent.ts";
@@ -73,7 +73,10 @@ export function createDiskStore(options: { roots?: DiskRoots } = {}): DiskStore 
         }
         await createSparseDisk(file, {
           capacitySectors,
-          parent: { contentId: parent.descriptor.cid, fileNameHint: relative(dirname(file), parentFile) },
+          parent: {
+            contentId: parent.descriptor.cid,
+            fileNameHint: relative(await realpath(dirname(file)), parent.file),
+          },
         });
       }),
 

@@ -13,14 +13,33 @@ import { readAt, writeAt } from "./disk-files.ts";
 
 const GRAIN_BYTES = GRAIN_SECTORS * SECTOR;
 
-function isZero(bytes: Uint8Array): boolean {
-  const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
-  return words.every((word) => word === 0n);
+/** Most bytes read at once from a run of consecutive data. */
+const READ_AHEAD_BYTES = 1024 * 1024;
+const zeros = Buffer.alloc(GRAIN_BYTES);
+
+/** Reads flat extents in larger pieces than a grain. */
+class ReadAhead {
+  #handle: FileHandle | undefined;
+  #position = 0;
+  #bytes: Uint8Array = new Uint8Array(0);
+
+  /** `length` bytes; `available` follow one another in the file from `position` on. */
+  async read(handle: FileHandle, position: number, length: number, available: number): Promise<Uint8Array> {
+    const offset = position - this.#position;
+    if (handle === this.#handle && offset >= 0 && offset + length <= this.#bytes.length) {
+      return this.#bytes.subarray(offset, offset + length);
+    }
+    this.#bytes = await readAt(handle, position, Math.max(length, Math.min(available, READ_AHEAD_BYTES)));
+    this.#handle = handle;
+    this.#position = position;
+    return this.#bytes.subarray(0, length);
+  }
 }
 
-/** The content of `sectors` sectors, or undefined when all of it is known to be zeros; `skip` sectors on are zeros too. */
+/** The content of `sectors` sectors, or undefined when all of it is known to be zeros. `zeroRun`: sectors known to be zeros. */
 async function readGrain(
   reader: ChainReader,
+  ahead: ReadAhead,
   first: number,
   sectors: number,
 ): Promise<{ grain?: Uint8Array; zeroRun: number }> {
@@ -31,17 +50,20 @@ async function readGrain(
     const mapping = await reader.map(first + at);
     const run = Math.min(mapping.run, sectors - at);
     if (mapping.kind === "data") {
+      const bytes = await ahead.read(mapping.handle, mapping.position, run * SECTOR, mapping.run * SECTOR);
+      if (run === GRAIN_SECTORS) return { ...(zeros.equals(bytes) ? {} : { grain: bytes }), zeroRun };
       grain ??= new Uint8Array(GRAIN_BYTES);
-      grain.set(await readAt(mapping.handle, mapping.position, run * SECTOR), at * SECTOR);
+      grain.set(bytes, at * SECTOR);
     } else if (at === 0) zeroRun = mapping.run;
     at += run;
   }
-  return { ...(grain === undefined || isZero(grain) ? {} : { grain }), zeroRun };
+  return { ...(grain === undefined || zeros.equals(grain) ? {} : { grain }), zeroRun };
 }
 
 /** Write every grain that is not all zeros behind the tables, and the tables. */
 export async function fillFromChain(reader: ChainReader, handle: FileHandle, layout: SparseLayout): Promise<void> {
   const { capacitySectors } = layout.header;
+  const ahead = new ReadAhead();
   let end = layout.header.overheadSectors;
   let table = new Uint32Array(ENTRIES_PER_GRAIN_TABLE);
   let tableIndex = 0;
@@ -64,7 +86,7 @@ export async function fillFromChain(reader: ChainReader, handle: FileHandle, lay
       tableIndex = owner;
     }
     const sectors = Math.min(GRAIN_SECTORS, capacitySectors - sector);
-    const { grain, zeroRun } = await readGrain(reader, sector, sectors);
+    const { grain, zeroRun } = await readGrain(reader, ahead, sector, sectors);
     if (grain === undefined) {
       sector += Math.max(GRAIN_SECTORS, Math.floor(zeroRun / GRAIN_SECTORS) * GRAIN_SECTORS);
       continue;
