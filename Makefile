@@ -9,7 +9,6 @@ BUN_VERSION := 1.4.5
 STATE ?= /var/lib/vch
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-ARCH := x86_64
 ASSETS := dist/assets
 COMPILE := bun build --compile --minify --bytecode --format=esm \
 	--no-compile-autoload-dotenv --no-compile-autoload-bunfig
@@ -68,24 +67,24 @@ node_modules/.installed: package.json bun.lock .tools/bun-$(BUN_VERSION)
 machine:
 	tests/setup/install-packages run
 
-$(ASSETS)/init-%: iso-builder/init/init.c iso-builder/init/build.sh | tools
+$(ASSETS)/init.x86_64: iso-builder/init/init.c iso-builder/init/build.sh | tools
 	mkdir -p $(ASSETS)
 	iso-builder/init/build.sh $(ASSETS)
 
-$(ASSETS)/launcher-%: tether/launcher/launcher.c tether/launcher/build.sh | tools
+$(ASSETS)/launcher-x64: $(wildcard tether/launcher/*.c tether/launcher/*.h) tether/launcher/build.sh | tools
 	mkdir -p $(ASSETS)
 	tether/launcher/build.sh $(ASSETS)
 
-$(ASSETS)/tether-x86_64: $(TETHER_SOURCES) node_modules/.installed
+$(ASSETS)/tether-x64: $(TETHER_SOURCES) node_modules/.installed
 	mkdir -p $(ASSETS)
 	$(COMPILE) --target=bun-linux-x64 tether/main.ts --outfile $@
 
-$(ASSETS)/tether-aarch64: $(TETHER_SOURCES) node_modules/.installed
+$(ASSETS)/tether-arm64: $(TETHER_SOURCES) node_modules/.installed
 	mkdir -p $(ASSETS)
 	$(COMPILE) --target=bun-linux-arm64 tether/main.ts --outfile $@
 
 $(ASSETS)/%.zst: $(ASSETS)/%
 	zstd -q -f -10 -T0 $< -o $@
 
-dist/vch: $(SOURCES) $(ASSETS)/tether-x86_64.zst $(ASSETS)/tether-aarch64 $(ASSETS)/init-x86_64 $(ASSETS)/launcher-x86_64
+dist/vch: $(SOURCES) $(ASSETS)/tether-x64.zst $(ASSETS)/tether-arm64 $(ASSETS)/init.x86_64 $(ASSETS)/launcher-x64
 	$(COMPILE) --define VCH_COMMIT='"$(COMMIT)"' main.ts --outfile $@

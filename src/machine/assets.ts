@@ -12,9 +12,9 @@ export interface GuestPrograms {
 
 export async function embeddedGuestPrograms(): Promise<GuestPrograms> {
   const [tether, launcher, init] = await Promise.all([
-    import("../../dist/assets/tether-x86_64.zst", { with: { type: "file" } }),
-    import("../../dist/assets/launcher-x86_64", { with: { type: "file" } }),
-    import("../../dist/assets/init-x86_64", { with: { type: "file" } }),
+    import("../../dist/assets/tether-x64.zst", { with: { type: "file" } }),
+    import("../../dist/assets/launcher-x64", { with: { type: "file" } }),
+    import("../../dist/assets/init.x86_64", { with: { type: "file" } }),
   ]);
   const tetherFile = Bun.file(tether.default);
   const launcherFile = Bun.file(launcher.default);

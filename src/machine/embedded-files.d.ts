@@ -3,11 +3,11 @@ declare module "*.zst" {
   const path: string;
   export default path;
 }
-declare module "*/init-x86_64" {
+declare module "*/init.x86_64" {
   const path: string;
   export default path;
 }
-declare module "*/launcher-x86_64" {
+declare module "*/launcher-x64" {
   const path: string;
   export default path;
 }
