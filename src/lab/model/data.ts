@@ -1,10 +1,9 @@
 /** vim25 values as the lab's objects hold them. Values are never changed in place: a change makes a new value. */
+import { isReference, type ManagedObjectReference, TypedValue } from "../../vsphere/vim25/index.ts";
 
 /** A managed object reference. */
-export interface Reference {
-  readonly type: string;
-  readonly value: string;
-}
+export type Reference = ManagedObjectReference;
+export { isReference };
 
 /** A data object with the name of its runtime type. */
 export interface DataObject {
@@ -12,13 +11,19 @@ export interface DataObject {
   readonly [field: string]: unknown;
 }
 
-export const data = (type: string, fields: Record<string, unknown> = {}): DataObject => ({ ...fields, _type: type });
+/** Makes a data object; fields that are undefined are unset. */
+export function data(type: string, fields: Record<string, unknown> = {}): DataObject {
+  const object: Record<string, unknown> & { _type: string } = { _type: type };
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) object[name] = value;
+  return object;
+}
 
 export const isDataObject = (value: unknown): value is DataObject =>
-  typeof value === "object" && value !== null && "_type" in value && typeof value._type === "string";
-
-export const isReference = (value: unknown): value is Reference =>
-  typeof value === "object" && value !== null && "type" in value && "value" in value && !("_type" in value);
+  typeof value === "object" &&
+  value !== null &&
+  "_type" in value &&
+  typeof value._type === "string" &&
+  !(value instanceof TypedValue);
 
 /** One string for a reference, to use as a key. */
 export const referenceKey = (reference: Reference): string => `${reference.type}:${reference.value}`;

@@ -1,5 +1,5 @@
 import { LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, type Parameters, sessionOf } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 import type { Session } from "../session/sessions.ts";
@@ -95,7 +95,10 @@ export class PropertyCollector {
     if (version === undefined || version === "") {
       for (const filter of this.#filters) filter.restart();
     } else if (version !== String(this.#version)) {
-      throw new LabFault("InvalidCollectorVersion", `The version '${version}' is not known to this property collector.`);
+      throw new LabFault(
+        "InvalidCollectorVersion",
+        `The version '${version}' is not known to this property collector.`,
+      );
     }
   }
 
@@ -155,15 +158,15 @@ abstract class CollectorFront extends ManagedObject {
     super(registry, reference);
     this.properties({ filter: () => undefined });
     this.methods({
-      CreateFilter: (p, call) =>
-        this.collector(call).createFilter(p.spec as DataObject, p.partialUpdates as boolean),
+      CreateFilter: (p, call) => this.collector(call).createFilter(p.spec as DataObject, p.partialUpdates as boolean),
       WaitForUpdatesEx: (p, call) =>
         this.collector(call).wait(p.version as string | undefined, p.options as DataObject | undefined, call.signal),
       WaitForUpdates: (p, call) => this.collector(call).wait(p.version as string | undefined, undefined, call.signal),
       CheckForUpdates: (p, call) => this.collector(call).check(p.version as string | undefined),
       CancelWaitForUpdates: (_, call) => this.collector(call).cancelWait(),
       RetrieveProperties: (p, call) => this.retrievals(call).all(p.specSet as DataObject[]),
-      RetrievePropertiesEx: (p, call) => this.retrievals(call).first(p.specSet as DataObject[], p.options as DataObject),
+      RetrievePropertiesEx: (p, call) =>
+        this.retrievals(call).first(p.specSet as DataObject[], p.options as DataObject),
       ContinueRetrievePropertiesEx: (p, call) => this.retrievals(call).next(p.token as string),
       CancelRetrievePropertiesEx: (p, call) => this.retrievals(call).cancel(p.token as string),
       CreatePropertyCollector: (_, call) => this.create(call),
@@ -211,7 +214,9 @@ export class PropertyCollectorFront extends CollectorFront {
     }
     const reference = { type: "PropertyCollector", value: this.newId(session) };
     const collector = new PropertyCollector(this.registry, () => this.newId(session));
-    const object = new CreatedPropertyCollector(this.registry, reference, collector, this, () => created.delete(object.key));
+    const object = new CreatedPropertyCollector(this.registry, reference, collector, this, () =>
+      created.delete(object.key),
+    );
     created.set(object.key, object);
     this.registry.add(object);
     return reference;

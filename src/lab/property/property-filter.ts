@@ -1,7 +1,8 @@
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import type { Change, Registry } from "../model/registry.ts";
-import { partialChange, type PropertyChange, wholeChange } from "./difference.ts";
+import { typedPropertyValue } from "../model/schema.ts";
+import { type PropertyChange, partialChange, wholeChange } from "./difference.ts";
 import { PropertySet, readPath } from "./property-set.ts";
 import { type Selection, select } from "./selection.ts";
 
@@ -72,7 +73,8 @@ export class PropertyFilter extends ManagedObject {
     if (change.kind === "changed") {
       const dependencies = this.#selection.dependencies.get(object.key);
       if (dependencies && change.properties.some((name) => dependencies.has(name))) this.#selectionStale = true;
-      if (this.#selection.objects.has(object.key) && this.#wants(object, change.properties)) this.#dirty.add(object.key);
+      if (this.#selection.objects.has(object.key) && this.#wants(object, change.properties))
+        this.#dirty.add(object.key);
     } else if (change.kind === "removed" && this.#selection.objects.has(object.key)) {
       this.#selectionStale = true;
     }
@@ -117,7 +119,10 @@ export class PropertyFilter extends ManagedObject {
     return data("ObjectUpdate", {
       kind: told ? "modify" : "enter",
       obj: object.reference,
-      changeSet: changes.map(({ name, op, value }) => data("PropertyChange", { name, op, val: value })),
+      changeSet: changes.map(({ name, op, value }) => {
+        const val = typedPropertyValue(object.reference.type, name, value);
+        return data("PropertyChange", { name, op, val });
+      }),
     });
   }
 }

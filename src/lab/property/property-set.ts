@@ -1,7 +1,7 @@
+import { LabFault } from "../fault.ts";
 import type { DataObject } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
 import { checkPropertyPath, isManagedSubtype, isManagedType, managedProperties } from "../model/schema.ts";
-import { LabFault } from "../fault.ts";
 import { followPath, parsePropertyPath, type Segment } from "./path.ts";
 
 export interface WantedPath {
@@ -28,7 +28,7 @@ export class PropertySet {
         throw new LabFault("InvalidType", `'${type}' is not the name of a managed object type.`, { argument: type });
       }
       const paths = ((spec.pathSet as string[] | undefined) ?? []).map((path) => wanted(path));
-      for (const { path, segments } of paths) checkPropertyPath(type, path, segments);
+      for (const { path } of paths) checkPropertyPath(type, path);
       return { type, paths, all: spec.all === true };
     });
   }

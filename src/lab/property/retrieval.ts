@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
+import { typedPropertyValue } from "../model/schema.ts";
 import { PropertySet, readPath } from "./property-set.ts";
 import { select } from "./selection.ts";
 
@@ -95,7 +96,8 @@ function objectContent(object: ManagedObject, wanted: PropertySet): DataObject {
   const propSet: DataObject[] = [];
   for (const path of wanted.pathsFor(object.reference.type) ?? []) {
     const value = readPath(object, path);
-    if (value !== undefined) propSet.push(data("DynamicProperty", { name: path.path, val: value }));
+    const val = typedPropertyValue(object.reference.type, path.path, value);
+    if (val) propSet.push(data("DynamicProperty", { name: path.path, val }));
   }
   return data("ObjectContent", { obj: object.reference, propSet });
 }

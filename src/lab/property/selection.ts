@@ -1,5 +1,5 @@
 import { LabFault } from "../fault.ts";
-import { isReference, type DataObject, type Reference, referenceKey } from "../model/data.ts";
+import { type DataObject, isReference, type Reference, referenceKey } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 import { isManagedSubtype } from "../model/schema.ts";
