@@ -1,8 +1,9 @@
 /**
  * Filesystem work on disks that no container is running on: a loader VM gets the disks attached and its tether does the work.
  */
-import type { DiskAddress } from "../../link/guest-configuration.ts";
+
 import type { LinkSession } from "../../link/contract.ts";
+import type { DiskAddress } from "../../link/guest-configuration.ts";
 import type { DatastorePath } from "../../vsphere/contract.ts";
 
 export interface LoaderDisk {

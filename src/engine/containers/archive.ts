@@ -1,0 +1,176 @@
+/** `docker cp` and `docker export`: in the guest while it runs, by a loader VM when it does not. */
+import type { Channel, ChannelMessage, LinkSession } from "../../link/contract.ts";
+import { LinkError } from "../../link/link-error.ts";
+import { type FileStat, STREAM, type TreeTarget } from "../../link/operations.ts";
+import type { EngineContext } from "../context.ts";
+import type { PathStat } from "../contract.ts";
+import { EngineError, invalid, notFound } from "../errors.ts";
+import { deferred } from "../waiting.ts";
+import type { Container } from "./container.ts";
+import { withStoppedDisk } from "./stopped-disk.ts";
+
+/** Where the container's tree is now: `work` gets the session and the tree's name in it. */
+async function withTree<T>(
+  context: EngineContext,
+  container: Container,
+  options: { write: boolean },
+  work: (link: LinkSession, tree: TreeTarget) => Promise<T>,
+): Promise<T> {
+  await container.finishing;
+  if (container.isRunning) return await work(await container.link(), "container");
+  return await withStoppedDisk(context, container, (link, mount) => work(link, { mount }), options);
+}
+
+const pathStatOf = ({ name, size, mode, mtime, linkTarget }: FileStat): PathStat => ({
+  name,
+  size,
+  mode,
+  mtime,
+  linkTarget,
+});
+
+/** Errors of the guest as Docker words them. */
+function translate(error: unknown, container: Container, path: string): unknown {
+  if (!(error instanceof LinkError)) return error;
+  switch (error.code) {
+    case "not-found":
+      return notFound(`Could not find the file ${path} in container ${container.name}`);
+    case "not-a-directory":
+      return invalid(error.message || "extraction point is not a directory");
+    case "read-only":
+      return new EngineError("forbidden", "container rootfs is marked read-only");
+    case "permission":
+      return new EngineError("forbidden", error.message);
+    case "invalid":
+    case "exists":
+      return invalid(error.message);
+    default:
+      return new EngineError("internal", error.message, { cause: error });
+  }
+}
+
+export async function pathStat(context: EngineContext, container: Container, path: string): Promise<PathStat> {
+  try {
+    return pathStatOf(
+      await withTree(context, container, { write: false }, (link, tree) => link.call("pathStat", { tree, path })),
+    );
+  } catch (error) {
+    throw translate(error, container, path);
+  }
+}
+
+export async function readArchive(
+  context: EngineContext,
+  container: Container,
+  path: string,
+): Promise<{ stat: PathStat; tar: ReadableStream<Uint8Array> }> {
+  const opened = deferred<{ stat: PathStat; messages: AsyncIterator<Uint8Array>; channel: Channel }>();
+  const done = deferred<void>();
+  const work = withTree(context, container, { write: false }, async (link, tree) => {
+    const channel = link.open("archiveRead", { tree, path });
+    const messages = channel[Symbol.asyncIterator]();
+    const first = await messages.next();
+    if (first.done || first.value.kind !== "control")
+      throw new EngineError("internal", "the guest did not say what the archive is of");
+    opened.resolve({
+      stat: pathStatOf(first.value.message as unknown as FileStat),
+      messages: dataOf(messages),
+      channel,
+    });
+    await done.promise;
+  });
+  work.catch(opened.reject);
+  try {
+    const { stat, messages, channel } = await opened.promise;
+    return { stat, tar: streamOf(messages, channel, done.resolve) };
+  } catch (error) {
+    done.resolve();
+    throw translate(error, container, path);
+  }
+}
+
+export async function exportContainer(
+  context: EngineContext,
+  container: Container,
+): Promise<ReadableStream<Uint8Array>> {
+  await container.finishing;
+  if (container.isRunning) return (await readArchive(context, container, "/.")).tar;
+  const opened = deferred<Channel>();
+  const done = deferred<void>();
+  const work = withStoppedDisk(context, container, async (link, mount) => {
+    opened.resolve(link.open("treeExport", { mount }));
+    await done.promise;
+  });
+  work.catch(opened.reject);
+  const channel = await opened.promise;
+  return streamOf(dataOf(channel[Symbol.asyncIterator]()), channel, done.resolve);
+}
+
+export async function writeArchive(
+  context: EngineContext,
+  container: Container,
+  path: string,
+  tar: ReadableStream<Uint8Array>,
+  options: { noOverwriteDirNonDir: boolean; copyOwner: boolean },
+): Promise<void> {
+  if (!container.isRunning && container.document.hostConfig.ReadonlyRootfs)
+    throw new EngineError("forbidden", "container rootfs is marked read-only");
+  try {
+    await withTree(context, container, { write: true }, async (link, tree) => {
+      const channel = link.open("archiveWrite", { tree, path, ...options });
+      const answers = drain(channel);
+      try {
+        for await (const bytes of tar) await channel.send(STREAM.stdin, bytes);
+        await channel.end(STREAM.stdin);
+      } catch (error) {
+        // A failed unpack closes the channel: its own error says more than the failed send.
+        await answers;
+        channel.close({ code: "invalid", message: "the client's archive broke off" });
+        throw error;
+      }
+      await answers;
+    });
+  } catch (error) {
+    throw translate(error, container, path);
+  }
+}
+
+/** Reads to the end; throws the guest's error. */
+async function drain(channel: Channel): Promise<void> {
+  const messages = channel[Symbol.asyncIterator]();
+  while (!(await messages.next()).done);
+}
+
+async function* dataOf(messages: AsyncIterator<ChannelMessage>): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const next = await messages.next();
+    if (next.done) return;
+    if (next.value.kind === "data" && next.value.stream === STREAM.stdout) yield next.value.bytes;
+  }
+}
+
+/** A pulled stream: the guest sends as fast as the client reads. `done` is called once, however it ends. */
+function streamOf(bytes: AsyncIterator<Uint8Array>, channel: Channel, done: () => void): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const next = await bytes.next();
+          if (!next.done) {
+            controller.enqueue(next.value);
+            return;
+          }
+          controller.close();
+        } catch (error) {
+          controller.error(error);
+        }
+        done();
+      },
+      cancel() {
+        channel.close();
+        done();
+      },
+    },
+    { highWaterMark: 1 },
+  );
+}

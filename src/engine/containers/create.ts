@@ -1,0 +1,338 @@
+/** `docker create`: check, plan, make volumes, then one CreateVM that carries everything. */
+
+import { NetworkError } from "../../network/contract.ts";
+import type { DiskSpec, NetworkAdapterSpec } from "../../vsphere/contract.ts";
+import type { EngineContext } from "../context.ts";
+import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contract.ts";
+import { conflict, EngineError, invalid, notFound, notImplemented } from "../errors.ts";
+import { chooseMac, newId, newToken, uuidOf, virtualMachineName } from "../identifiers.ts";
+import type { StoredImage } from "../images/contract.ts";
+import { SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
+import { CONSOLE_LOG, RW_DISK } from "../paths.ts";
+import { formatTime, nowNanoseconds } from "../time.ts";
+import { capabilitySet } from "./capabilities.ts";
+import { Container } from "./container.ts";
+import { publishContainer, volumeMounts } from "./container-events.ts";
+import {
+  type ContainerDocument,
+  type EndpointRecord,
+  encodeDocument,
+  type MountRecord,
+  type VolumeMount,
+} from "./document.ts";
+import { checkFields } from "./fields.ts";
+import { checkConfig, checkHostConfig, machineSize } from "./host-config.ts";
+import { commandLine, mergeImage } from "./image-merge.ts";
+import { type PlannedMount, planMounts } from "./mount-plan.ts";
+import { portMappings } from "./ports.ts";
+import { guestEntries } from "./start.ts";
+import { followSession } from "./supervisor.ts";
+
+/** Docker's architecture names by their aliases. */
+const ARCHITECTURES: Record<string, string> = { x86_64: "amd64", aarch64: "arm64" };
+
+export async function createContainer(
+  context: EngineContext,
+  wanted: string | undefined,
+  body: ContainerCreateBody,
+  platform: string | undefined,
+): Promise<{ Id: string; Warnings: string[] }> {
+  checkFields(body);
+  const { HostConfig: given, NetworkingConfig: networking, ...configGiven } = body;
+  const hostConfig: Partial<HostConfig> = given ?? {};
+  const config: Partial<ContainerConfig> = configGiven;
+  checkConfig(config);
+  checkHostConfig(hostConfig);
+  const capabilities = capabilitySet(hostConfig.CapAdd ?? [], hostConfig.CapDrop ?? [], hostConfig.Privileged === true);
+  const size = machineSize(hostConfig, context.defaults, context.capacity);
+  const network = networkOf(context, config, hostConfig, networking);
+  if (!config.Image) throw invalid("config cannot be empty in order to create a container");
+  const image = await context.images.resolve(config.Image);
+  checkPlatform(image, platform);
+  if (context.containerLimit > 0 && context.table.size >= context.containerLimit)
+    throw new EngineError(
+      "forbidden",
+      `virtual container host ${context.name} holds ${context.table.size} containers and its limit is ${context.containerLimit}: remove one, or ask the administrator to raise the limit`,
+    );
+
+  const id = newId();
+  const warnings: string[] = [];
+  const release = context.images.hold(image.id);
+  const reservation = context.table.reserve(id, wanted);
+  const madeVolumes: string[] = [];
+  let address: { address: string; release(): void } | undefined;
+  try {
+    const merged = mergeImage(config, image.config);
+    const plan = planMounts(hostConfig, Object.keys(merged.Volumes ?? {}), inheritedVolumes(context, hostConfig));
+    const mounts = await mountsOf(context, id, plan, madeVolumes, warnings);
+    for (const link of hostConfig.Links ?? []) context.table.get(link.split(":")[0] ?? "");
+    address = context.leaseAddress(network.fixedAddress);
+    const mac = macOf(context, network.fixedMac, address.address);
+    const document: ContainerDocument = {
+      version: 1,
+      id,
+      name: reservation.name,
+      created: formatTime(nowNanoseconds()),
+      image: {
+        reference: config.Image,
+        id: image.id,
+        architecture: image.architecture,
+        os: image.os,
+        sizeBytes: image.sizeBytes,
+      },
+      config: merged,
+      hostConfig: { ...hostConfig, NetworkMode: network.mode },
+      command: commandLine(merged),
+      endpoints: endpointsOf(context, network, address.address, mac),
+      control: { macAddress: mac, address: address.address },
+      ports: portMappings(
+        hostConfig.PortBindings,
+        Object.keys(merged.ExposedPorts ?? {}),
+        hostConfig.PublishAllPorts === true,
+      ),
+      mounts,
+      token: newToken(),
+      capabilities,
+    };
+    const container = new Container(document, (self, session) => followSession(context, self, session));
+    await makeVirtualMachine(context, container, image, size);
+    publishContainer(context.events, container, "create");
+    return { Id: id, Warnings: warnings };
+  } catch (error) {
+    for (const name of madeVolumes) await removeMadeVolume(context, name);
+    throw error instanceof NetworkError
+      ? new EngineError(error.code === "invalid" ? "invalid" : "conflict", error.message, { cause: error })
+      : error;
+  } finally {
+    address?.release();
+    reservation.release();
+    release();
+  }
+}
+
+async function removeMadeVolume(context: EngineContext, name: string): Promise<void> {
+  try {
+    await context.volumes.remove(name, { force: true });
+  } catch (error) {
+    // It carries its owner's id: the next start removes it.
+    context.log(`volume ${name} of a failed create: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+async function makeVirtualMachine(
+  context: EngineContext,
+  container: Container,
+  image: StoredImage,
+  size: ReturnType<typeof machineSize>,
+): Promise<void> {
+  const { document } = container;
+  const directory = context.paths.container(document.id);
+  const attached = new Map(volumeMounts(container).map((mount) => [mount.path, mount]));
+  const disks: DiskSpec[] = [
+    { bus: 0, unit: 0, path: `${directory}/${RW_DISK}`, mode: "persistent", create: { parent: image.disk.path } },
+    ...[...attached.values()].map(
+      (mount): DiskSpec => ({ ...mount.disk, path: mount.path, mode: "independent_persistent" }),
+    ),
+  ];
+  const adapters: NetworkAdapterSpec[] = [
+    { network: context.networks.portGroup, macAddress: document.control.macAddress, connected: true },
+  ];
+  const { AttachStdin, AttachStdout, AttachStderr } = document.config;
+  // What the client's attach flags say is nearly always what start finds: then start needs no reconfigure.
+  const awaitAttach = AttachStdin === true || AttachStdout === true || AttachStderr === true;
+  const forget = context.links.expect(document.token, container);
+  void container.removed.promise.then(forget, forget);
+  try {
+    await context.changes.run(async () => {
+      const vm = await context.vsphere.createVm({
+        name: virtualMachineName(document.name, document.id),
+        uuid: uuidOf(document.id),
+        annotation: annotation(context.name, document),
+        directory,
+        ...size,
+        firmware: "bios",
+        cdrom: context.iso,
+        disks,
+        networkAdapters: adapters,
+        serialPorts: [{ kind: "file", path: `${directory}/${CONSOLE_LOG}` }],
+        extraConfig: { ...encodeDocument(document), ...guestEntries(context, document, awaitAttach) },
+      });
+      context.table.add(container, vm);
+    });
+  } catch (error) {
+    forget();
+    // What a failed CreateVM may have left is of no use to anybody.
+    await context.vsphere.files.remove(directory).catch((problem: unknown) => {
+      context.log(`${directory}: ${problem instanceof Error ? problem.message : problem}`);
+    });
+    throw error;
+  }
+}
+
+/** What an administrator reads in the VM's notes. */
+export function annotation(vch: string, document: ContainerDocument): string {
+  const labels = Object.entries(document.config.Labels ?? {}).map(([key, value]) => `${key}=${value}`);
+  return [
+    `Container ${document.name} of virtual container host ${vch}`,
+    `id: ${document.id}`,
+    `image: ${document.image.reference}`,
+    `command: ${document.command.join(" ").slice(0, 200)}`,
+    ...(labels.length > 0 ? [`labels: ${labels.join(", ").slice(0, 1000)}`] : []),
+  ].join("\n");
+}
+
+function checkPlatform(image: StoredImage, platform: string | undefined): void {
+  const [os, architecture] = platform ? platform.split("/") : [];
+  const wanted = architecture === undefined ? undefined : (ARCHITECTURES[architecture] ?? architecture);
+  if (platform && ((os && os !== image.os) || (wanted && wanted !== image.architecture)))
+    throw notFound(
+      `image with reference ${image.id} was found but does not provide the specified platform (${platform})`,
+    );
+}
+
+interface NetworkChoice {
+  mode: "bridge" | "none";
+  fixedAddress: string | undefined;
+  fixedMac: string | undefined;
+  given: EndpointRecord["given"];
+}
+
+function networkOf(
+  context: EngineContext,
+  config: Partial<ContainerConfig>,
+  hostConfig: Partial<HostConfig>,
+  networking: ContainerCreateBody["NetworkingConfig"],
+): NetworkChoice {
+  const endpoints = networking?.EndpointsConfig ?? {};
+  const { bridge, none, host } = context.networks;
+  const wanted = hostConfig.NetworkMode || Object.keys(endpoints)[0] || "default";
+  const isNamed = (record: { id: string; name: string }): boolean =>
+    wanted === record.name || (wanted.length >= 12 && record.id.startsWith(wanted));
+  if (wanted === "host" || isNamed(host))
+    throw notImplemented(
+      "network mode host is not supported: a container VM is not on the endpoint's network stack. Publish ports with -p",
+    );
+  if (wanted.startsWith("container:"))
+    throw notImplemented(
+      "network mode container is not supported: containers have kernels of their own. Let them talk over the bridge network",
+    );
+  const isNone = config.NetworkDisabled === true || isNamed(none);
+  if (!isNone && wanted !== "default" && !isNamed(bridge)) throw notFound(`network ${wanted} not found`);
+  for (const name of Object.keys(endpoints))
+    if (!["default", wanted, ...(isNone ? [] : [bridge.name, bridge.id])].includes(name))
+      throw notFound(`network ${name} not found`);
+  const given = endpoints[wanted] ?? endpoints.default ?? endpoints.bridge ?? {};
+  if (given.IPAMConfig?.IPv6Address)
+    throw notImplemented("an IPv6 address is not supported: the bridge network is IPv4 only. Leave it out");
+  if (given.IPAMConfig?.LinkLocalIPs?.length)
+    throw notImplemented("link-local addresses are not supported: the bridge network is IPv4 only. Leave them out");
+  const legacyMac = (config as { MacAddress?: string }).MacAddress;
+  return {
+    mode: isNone ? "none" : "bridge",
+    fixedAddress: isNone ? undefined : given.IPAMConfig?.IPv4Address || undefined,
+    fixedMac: given.MacAddress || legacyMac || undefined,
+    given,
+  };
+}
+
+function macOf(context: EngineContext, fixed: string | undefined, address: string): string {
+  const inUse = new Set(context.view.list().flatMap((vm) => vm.networkAdapters.map((nic) => nic.macAddress)));
+  if (fixed === undefined) return chooseMac(address, inUse);
+  const mac = fixed.toLowerCase().replaceAll("-", ":");
+  if (!/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac)) throw invalid(`invalid MAC address: ${fixed}`);
+  if (inUse.has(mac)) throw conflict(`MAC address ${mac} is in use by another VM of this virtual container host`);
+  return mac;
+}
+
+function endpointsOf(
+  context: EngineContext,
+  network: NetworkChoice,
+  address: string,
+  macAddress: string,
+): Record<string, EndpointRecord> {
+  if (network.mode === "none") return {};
+  const { bridge, prefixLength, gateway } = context.networks;
+  return {
+    [bridge.name]: {
+      networkId: bridge.id,
+      endpointId: newId(),
+      macAddress,
+      address,
+      prefixLength,
+      gateway,
+      given: network.given,
+    },
+  };
+}
+
+function inheritedVolumes(context: EngineContext, hostConfig: Partial<HostConfig>): VolumeMount[] {
+  return (hostConfig.VolumesFrom ?? []).flatMap((text) => {
+    const [reference = "", mode = "rw"] = text.split(":");
+    if (!["ro", "rw"].includes(mode)) throw invalid(`invalid mode for volumes-from: ${mode}`);
+    return volumeMounts(context.table.get(reference)).map((mount) =>
+      mode === "ro" ? { ...mount, readOnly: true } : mount,
+    );
+  });
+}
+
+/** Make the volumes that are not there yet, and give every disk its place. */
+async function mountsOf(
+  context: EngineContext,
+  containerId: string,
+  plan: readonly PlannedMount[],
+  made: string[],
+  warnings: string[],
+): Promise<MountRecord[]> {
+  const free = addressesAfterRoot();
+  const disks = new Map<string, { bus: number; unit: number }>();
+  const mounts: MountRecord[] = [];
+  for (const planned of plan) {
+    if (planned.type === "tmpfs") {
+      mounts.push(planned);
+      continue;
+    }
+    const isNew = planned.name === undefined;
+    const record = await context.volumes.ensure({
+      ...(planned.name === undefined ? { owner: containerId } : { name: planned.name }),
+      ...(planned.driver ? { driver: planned.driver } : {}),
+      options: planned.driverOptions,
+      labels: planned.labels,
+    });
+    if (isNew) made.push(record.name);
+    const disk = disks.get(record.name) ?? free.next().value;
+    if (!disk) throw invalid(`too many volumes: a VM has ${SCSI_CONTROLLERS * (SCSI_UNITS - 1)} disks at most`);
+    disks.set(record.name, disk);
+    warnIfBusy(context, record.name, warnings);
+    mounts.push({
+      type: "volume",
+      name: record.name,
+      driver: record.driver,
+      anonymous: record.anonymous,
+      destination: planned.destination,
+      readOnly: planned.readOnly,
+      copyUp: planned.copyUp && !planned.readOnly,
+      ...(planned.subpath === undefined ? {} : { subpath: planned.subpath }),
+      mode: planned.mode,
+      disk,
+      path: context.volumes.path(record.name),
+    });
+  }
+  return mounts;
+}
+
+function warnIfBusy(context: EngineContext, volume: string, warnings: string[]): void {
+  const user = context.table
+    .all()
+    .find((other) => other.isRunning && volumeMounts(other).some(({ name }) => name === volume));
+  if (user)
+    warnings.push(
+      `Volume ${volume} is in use by running container ${user.name}: this container can start when that one has stopped.`,
+    );
+}
+
+function* addressesAfterRoot(): Generator<{ bus: number; unit: number }, undefined> {
+  for (let bus = 0; bus < SCSI_CONTROLLERS; bus++)
+    for (let unit = 0; unit < SCSI_UNITS; unit++)
+      if (unit !== SCSI_RESERVED_UNIT && !(bus === 0 && unit === 0)) yield { bus, unit };
+  return undefined;
+}

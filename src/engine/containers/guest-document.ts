@@ -1,0 +1,161 @@
+/** The configuration of a container's guest, made from its document. Pure: the same document gives the same configuration. */
+import type {
+  ContainerConfiguration,
+  HealthCheck,
+  HostsEntry,
+  LinkConfiguration,
+  LogConfiguration,
+  MountConfiguration,
+  NetworkConfiguration,
+} from "../../link/guest-configuration.ts";
+import { shortId } from "../identifiers.ts";
+import { DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_SHM_SIZE, DEFAULT_STOP_TIMEOUT_SECONDS } from "../limits.ts";
+import type { ContainerDocument, MountRecord } from "./document.ts";
+import { parseSize } from "./sizes.ts";
+
+/** Docker's defaults of a health check, nanoseconds. */
+const HEALTH_INTERVAL = 30e9;
+const HEALTH_TIMEOUT = 30e9;
+const HEALTH_START_INTERVAL = 5e9;
+const HEALTH_RETRIES = 3;
+
+export interface GuestSurroundings {
+  link: Omit<LinkConfiguration, "token">;
+  awaitAttach: boolean;
+  /** This endpoint on the bridge network: default route, name server, and host-gateway in --add-host. */
+  gateway: string;
+  prefixLength: number;
+  /** /etc/hosts entries of --link, resolved now. */
+  links: HostsEntry[];
+}
+
+export function guestConfiguration(document: ContainerDocument, around: GuestSurroundings): ContainerConfiguration {
+  const { config, hostConfig } = document;
+  const security = hostConfig.SecurityOpt ?? [];
+  const size = hostConfig.ConsoleSize;
+  const health = healthCheck(document);
+  return {
+    version: 1,
+    role: "container",
+    id: document.id,
+    name: document.name,
+    hostname: config.Hostname || shortId(document.id),
+    domainname: config.Domainname ?? "",
+    link: { ...around.link, token: document.token },
+    rootDisk: { bus: 0, unit: 0 },
+    readOnlyRoot: hostConfig.ReadonlyRootfs === true,
+    process: {
+      arguments: document.command,
+      environment: environment(document),
+      workingDirectory: config.WorkingDir || "/",
+      user: config.User ?? "",
+      additionalGroups: hostConfig.GroupAdd ?? [],
+      terminal: config.Tty === true,
+      ...(config.Tty && size?.[0] && size[1] ? { consoleSize: { rows: size[0], columns: size[1] } } : {}),
+      openStdin: config.OpenStdin === true,
+      stdinOnce: config.StdinOnce === true,
+      privileged: hostConfig.Privileged === true,
+      capabilities: document.capabilities,
+      noNewPrivileges: security.some((option) => /^no-new-privileges(?:[:=]true)?$/.test(option)),
+      limits: (hostConfig.Ulimits ?? []).map((limit) => ({
+        name: limit.Name ?? "",
+        soft: limit.Soft ?? 0,
+        hard: limit.Hard ?? 0,
+      })),
+    },
+    init: hostConfig.Init === true,
+    stopSignal: config.StopSignal || "SIGTERM",
+    stopTimeoutSeconds: config.StopTimeout ?? DEFAULT_STOP_TIMEOUT_SECONDS,
+    awaitAttach: around.awaitAttach,
+    mounts: document.mounts.map(mountConfiguration),
+    network: networkConfiguration(document, around),
+    sysctls: hostConfig.Sysctls ?? {},
+    shmSizeBytes: hostConfig.ShmSize || DEFAULT_SHM_SIZE,
+    restart: {
+      name: hostConfig.RestartPolicy?.Name || "no",
+      maximumRetryCount: hostConfig.RestartPolicy?.MaximumRetryCount ?? 0,
+    },
+    ...(health ? { health } : {}),
+    log: logConfiguration(document),
+    ...(hostConfig.PidsLimit && hostConfig.PidsLimit > 0 ? { pidsLimit: hostConfig.PidsLimit } : {}),
+  };
+}
+
+/** Docker adds HOSTNAME, and TERM for a terminal, unless they are given. */
+function environment({ id, config }: ContainerDocument): string[] {
+  const given = config.Env ?? [];
+  const has = (name: string): boolean => given.some((entry) => entry.startsWith(`${name}=`));
+  return [
+    ...given,
+    ...(has("HOSTNAME") ? [] : [`HOSTNAME=${config.Hostname || shortId(id)}`]),
+    ...(config.Tty && !has("TERM") ? ["TERM=xterm"] : []),
+  ];
+}
+
+function mountConfiguration(mount: MountRecord): MountConfiguration {
+  if (mount.type === "tmpfs") return mount;
+  return {
+    type: "volume",
+    disk: mount.disk,
+    destination: mount.destination,
+    readOnly: mount.readOnly,
+    copyUp: mount.copyUp,
+    ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
+  };
+}
+
+function networkConfiguration(document: ContainerDocument, around: GuestSurroundings): NetworkConfiguration {
+  const { hostConfig, control } = document;
+  const isolated = Object.keys(document.endpoints).length === 0;
+  return {
+    interfaces: [
+      {
+        mac: control.macAddress,
+        name: "eth0",
+        addresses: [{ address: control.address, prefixLength: around.prefixLength }],
+        ...(isolated ? {} : { gateway: around.gateway }),
+      },
+    ],
+    nameservers: hostConfig.Dns?.length ? hostConfig.Dns : isolated ? [] : [around.gateway],
+    search: hostConfig.DnsSearch ?? [],
+    options: hostConfig.DnsOptions ?? [],
+    hosts: [...extraHosts(hostConfig.ExtraHosts ?? [], around.gateway), ...around.links],
+    ...(isolated ? { isolated } : {}),
+  };
+}
+
+/** `name:address` or `name=address`; an IPv6 address has colons of its own. Checked at create. */
+export function extraHosts(entries: readonly string[], hostGateway: string): HostsEntry[] {
+  return entries.map((entry) => {
+    const separator = entry.search(/[:=]/);
+    const address = entry.slice(separator + 1).replace(/^\[(.*)\]$/, "$1");
+    return { address: address === "host-gateway" ? hostGateway : address, names: [entry.slice(0, separator)] };
+  });
+}
+
+function healthCheck({ config }: ContainerDocument): HealthCheck | undefined {
+  const given = config.Healthcheck;
+  if (!given?.Test?.length || given.Test[0] === "NONE") return undefined;
+  const test =
+    given.Test[0] === "CMD-SHELL"
+      ? ["CMD", ...(config.Shell?.length ? config.Shell : ["/bin/sh", "-c"]), ...given.Test.slice(1)]
+      : given.Test;
+  return {
+    test,
+    intervalNanoseconds: given.Interval || HEALTH_INTERVAL,
+    timeoutNanoseconds: given.Timeout || HEALTH_TIMEOUT,
+    startPeriodNanoseconds: given.StartPeriod ?? 0,
+    startIntervalNanoseconds: given.StartInterval || HEALTH_START_INTERVAL,
+    retries: given.Retries || HEALTH_RETRIES,
+  };
+}
+
+function logConfiguration({ hostConfig }: ContainerDocument): LogConfiguration {
+  const options = hostConfig.LogConfig?.Config ?? {};
+  const type = hostConfig.LogConfig?.Type || "json-file";
+  return {
+    driver: type === "local" || type === "none" ? type : "json-file",
+    maximumSize: parseSize(options["max-size"] ?? "") ?? DEFAULT_LOG_SIZE,
+    maximumFiles: Number(options["max-file"] ?? DEFAULT_LOG_FILES),
+  };
+}

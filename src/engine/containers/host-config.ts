@@ -1,0 +1,132 @@
+/** Checks of HostConfig and Config values that are applied or mapped, with Docker's texts where it has one. */
+import { isIP } from "node:net";
+import type { ContainerConfig, HostConfig } from "../contract.ts";
+import { invalid, notImplemented } from "../errors.ts";
+import { GUEST_OVERHEAD_MB, MEMORY_STEP_MB, MINIMUM_MEMORY } from "../limits.ts";
+import { signalNumber } from "../signals.ts";
+import { parseSize } from "./sizes.ts";
+
+const ULIMITS = new Set(
+  "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(" "),
+);
+const LOG_OPTIONS = new Set(["max-size", "max-file", "compress", "mode"]);
+const UNCONFINED =
+  /^(?:seccomp|apparmor|systempaths)[:=]unconfined$|^label[:=]disable$|^no-new-privileges(?:[:=](?:true|false))?$/;
+const BYTES_PER_MB = 1024 * 1024;
+const HOST_NAME = /^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/;
+
+export function checkHostConfig(config: Partial<HostConfig>): void {
+  for (const limit of config.Ulimits ?? []) {
+    if (!ULIMITS.has(limit.Name ?? "")) throw invalid(`invalid ulimit type: ${limit.Name}`);
+    if ((limit.Hard ?? 0) !== -1 && ((limit.Soft ?? 0) === -1 || (limit.Soft ?? 0) > (limit.Hard ?? 0)))
+      throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${limit.Soft} > ${limit.Hard}`);
+  }
+  for (const option of config.SecurityOpt ?? [])
+    if (!UNCONFINED.test(option))
+      throw notImplemented(
+        `HostConfig.SecurityOpt ${JSON.stringify(option.slice(0, 80))} is not supported: the VM is the boundary, and profiles inside of it are not loaded. Leave it out`,
+      );
+  for (const entry of config.ExtraHosts ?? []) {
+    const separator = entry.search(/[:=]/);
+    const address = entry.slice(separator + 1).replace(/^\[(.*)\]$/, "$1");
+    if (separator < 1) throw invalid(`bad format for add-host: ${JSON.stringify(entry)}`);
+    if (address !== "host-gateway" && isIP(address) === 0)
+      throw invalid(`invalid IP address in add-host: ${JSON.stringify(address)}`);
+  }
+  for (const server of config.Dns ?? []) if (isIP(server) === 0) throw invalid(`invalid IP address: ${server}`);
+  const policy = config.RestartPolicy;
+  if (policy && !["", "no", "always", "unless-stopped", "on-failure", undefined].includes(policy.Name))
+    throw invalid(
+      `invalid restart policy: unknown policy '${policy.Name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
+    );
+  if (policy?.MaximumRetryCount && policy.Name !== "on-failure")
+    throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+  if ((policy?.MaximumRetryCount ?? 0) < 0)
+    throw invalid("invalid restart policy: maximum retry count cannot be negative");
+  if (config.AutoRemove && policy?.Name && policy.Name !== "no")
+    throw invalid("can't create 'AutoRemove' container with restart policy");
+  if ((config.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");
+  checkLog(config.LogConfig);
+  checkMemory(config);
+}
+
+function checkLog(log: HostConfig["LogConfig"]): void {
+  const type = log?.Type || "json-file";
+  if (!["json-file", "local", "none"].includes(type))
+    throw notImplemented(
+      `log driver ${type} is not supported: output is kept on the container's own disk. Use json-file, local or none, and collect it with docker logs`,
+    );
+  for (const [name, value] of Object.entries(log?.Config ?? {})) {
+    if (!LOG_OPTIONS.has(name)) throw invalid(`unknown log opt '${name}' for ${type} log driver`);
+    if (name === "max-size" && !parseSize(value)) throw invalid(`invalid size: '${value}'`);
+    if (name === "max-file" && !/^[1-9]\d{0,2}$/.test(value)) throw invalid(`max-file cannot be less than 1: ${value}`);
+    if (name === "compress" && value !== "false")
+      throw notImplemented("log opt compress is not supported: log files are kept as they are. Leave it out");
+    if (name === "mode" && value !== "blocking")
+      throw notImplemented("log opt mode is supported only as blocking: no output is dropped. Leave it out");
+  }
+}
+
+function checkMemory(config: Partial<HostConfig>): void {
+  const memory = config.Memory ?? 0;
+  if (memory < 0 || (memory > 0 && memory < MINIMUM_MEMORY)) throw invalid("Minimum memory limit allowed is 6MB");
+  const swap = config.MemorySwap ?? 0;
+  if (swap > 0 && memory === 0)
+    throw invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+  if (swap > 0 && swap < memory)
+    throw invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
+  if (swap === -1 || swap > memory)
+    throw notImplemented(
+      "HostConfig.MemorySwap is not supported: a container VM has no swap. Leave it out, or give it the value of --memory",
+    );
+  if (config.MemoryReservation && memory && config.MemoryReservation > memory)
+    throw invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
+}
+
+export function checkConfig(config: Partial<ContainerConfig>): void {
+  if (config.StopSignal) signalNumber(config.StopSignal);
+  if (config.Hostname && !config.Hostname.split(".").every((part) => HOST_NAME.test(part)))
+    throw invalid(`invalid hostname format: ${config.Hostname}`);
+  if (config.WorkingDir && !config.WorkingDir.startsWith("/"))
+    throw invalid(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
+}
+
+export interface MachineSize {
+  cpus: number;
+  memoryMB: number;
+  cpuLimitMhz?: number;
+  cpuShares?: number;
+  memoryReservationMB?: number;
+}
+
+const DEFAULT_CPU_PERIOD = 100_000;
+/** Docker's neutral CpuShares value, and vSphere's shares of one vCPU at level normal. */
+const DOCKER_SHARES = 1024;
+const VSPHERE_SHARES = 1000;
+
+/** The VM's size. `capacity` is what the hosts have; `cpuMhz` of one CPU. */
+export function machineSize(
+  config: Partial<HostConfig>,
+  defaults: { memoryMB: number; cpus: number },
+  capacity: { cpus: number; cpuMhz: number },
+): MachineSize {
+  if (config.NanoCpus && (config.CpuQuota || config.CpuPeriod))
+    throw invalid("Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set.");
+  const quota = config.CpuQuota && config.CpuQuota > 0 ? config.CpuQuota / (config.CpuPeriod || DEFAULT_CPU_PERIOD) : 0;
+  const wanted = config.NanoCpus ? config.NanoCpus / 1e9 : quota;
+  if (wanted < 0 || (wanted > 0 && (wanted < 0.01 || wanted > capacity.cpus)))
+    throw invalid(
+      `range of CPUs is from 0.01 to ${capacity.cpus}.00, as there are only ${capacity.cpus} CPUs available`,
+    );
+  const cpus = wanted > 0 ? Math.ceil(wanted) : defaults.cpus;
+  const memoryMB = config.Memory ? Math.ceil(config.Memory / BYTES_PER_MB) + GUEST_OVERHEAD_MB : defaults.memoryMB;
+  return {
+    cpus,
+    memoryMB: Math.ceil(memoryMB / MEMORY_STEP_MB) * MEMORY_STEP_MB,
+    ...(wanted > 0 && wanted < cpus ? { cpuLimitMhz: Math.max(1, Math.round(wanted * capacity.cpuMhz)) } : {}),
+    ...(config.CpuShares
+      ? { cpuShares: Math.max(1, Math.round((config.CpuShares * VSPHERE_SHARES * cpus) / DOCKER_SHARES)) }
+      : {}),
+    ...(config.MemoryReservation ? { memoryReservationMB: Math.ceil(config.MemoryReservation / BYTES_PER_MB) } : {}),
+  };
+}

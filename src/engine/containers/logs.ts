@@ -1,0 +1,88 @@
+/** `docker logs`: from the guest while it runs, from memory or by a loader VM from the disk when it does not. */
+import type { Channel } from "../../link/contract.ts";
+import type { EngineContext } from "../context.ts";
+import type { LogEntry, LogOptions } from "../contract.ts";
+import { EngineError, invalid } from "../errors.ts";
+import { deferred } from "../waiting.ts";
+import type { Container } from "./container.ts";
+import { readLogRecords } from "./log-records.ts";
+import { withStoppedDisk } from "./stopped-disk.ts";
+
+export async function containerLogs(
+  context: EngineContext,
+  container: Container,
+  options: LogOptions,
+): Promise<{ terminal: boolean; entries: AsyncIterable<LogEntry> }> {
+  if (!options.stdout && !options.stderr) throw invalid("you must choose at least one stream");
+  if (container.document.hostConfig.LogConfig?.Type === "none")
+    throw new EngineError("not-implemented", "configured logging driver does not support reading");
+  return { terminal: container.document.config.Tty === true, entries: entries(context, container, options) };
+}
+
+async function* entries(context: EngineContext, container: Container, options: LogOptions): AsyncGenerator<LogEntry> {
+  await container.finishing;
+  if (container.isRunning) {
+    const link = await container.link();
+    yield* abortable(readLogRecords, link.open("logs", { tree: "container", ...request(options) }), options.signal);
+    return;
+  }
+  if (container.run === undefined) return;
+  if (container.logTail) {
+    yield* selectEntries(container.logTail, options);
+    return;
+  }
+  yield* fromDisk(context, container, options);
+}
+
+const request = (options: LogOptions) => ({
+  ...(options.since === undefined ? {} : { since: options.since.toString() }),
+  ...(options.until === undefined ? {} : { until: options.until.toString() }),
+  tail: options.tail,
+  follow: options.follow,
+  stdout: options.stdout,
+  stderr: options.stderr,
+});
+
+/** A generator cannot be stopped from outside while it waits: the abort closes its channel. */
+async function* abortable(
+  read: (channel: Channel) => AsyncGenerator<LogEntry>,
+  channel: Channel,
+  signal: AbortSignal,
+): AsyncGenerator<LogEntry> {
+  const stop = (): void => channel.close();
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    yield* read(channel);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** The choice that the guest makes for a running container, for entries that are at hand. */
+export function selectEntries(all: readonly LogEntry[], options: LogOptions): LogEntry[] {
+  const chosen = all.filter(
+    (entry) =>
+      (entry.stream === 1 ? options.stdout : options.stderr) &&
+      (options.since === undefined || entry.timeNanoseconds >= options.since) &&
+      (options.until === undefined || entry.timeNanoseconds <= options.until),
+  );
+  return options.tail < 0 ? chosen : options.tail === 0 ? [] : chosen.slice(-options.tail);
+}
+
+/** The loader serves only while its callback runs, so the callback feeds the reader and waits for it. */
+async function* fromDisk(context: EngineContext, container: Container, options: LogOptions): AsyncGenerator<LogEntry> {
+  const opened = deferred<Channel>();
+  const done = deferred<void>();
+  const work = withStoppedDisk(context, container, async (link, mount) => {
+    opened.resolve(link.open("logs", { tree: { mount }, ...request(options), follow: false }));
+    await done.promise;
+  });
+  work.catch(opened.reject);
+  try {
+    yield* abortable(readLogRecords, await opened.promise, options.signal);
+  } finally {
+    done.resolve();
+    await work;
+  }
+}

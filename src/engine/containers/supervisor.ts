@@ -1,0 +1,343 @@
+/**
+ * Follows every container's run: reports of the guest arrive through guestinfo in the inventory view and as messages on the
+ * control link (the first wins), power changes through the view. The end of a run is handled here, exactly once.
+ */
+
+import type { Channel, LinkSession } from "../../link/contract.ts";
+import { type GuestState, STATE_KEY } from "../../link/guest-configuration.ts";
+import { decodeState } from "../../link/guest-configuration-codec.ts";
+import type { GuestEvent } from "../../link/operations.ts";
+import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/contract.ts";
+import type { EngineContext } from "../context.ts";
+import { HEALTH_LOG_LENGTH, HEALTH_OUTPUT_LENGTH, LAST_WORD_GRACE, POWER_OFF_GRACE } from "../limits.ts";
+import { formatTime, nowNanoseconds, parseTime } from "../time.ts";
+import { within } from "../waiting.ts";
+import type { Container } from "./container.ts";
+import { publishContainer, publishNetworks, publishVolumes } from "./container-events.ts";
+import { destroyContainer } from "./destroy.ts";
+import { RUN_KEY, type RunRecord } from "./document.ts";
+import { captureLogTail } from "./log-tail.ts";
+
+/** Exit code of a run whose end nobody saw: as if killed. */
+export const EXIT_KILLED = 137;
+/** Docker's exit code of a container that could not be started for another reason than its command. */
+const EXIT_UNKNOWN = 128;
+const ERROR_TEXT_LIMIT = 2048;
+
+/** Listen to a new session: the tether opens a channel for its events. */
+export function followSession(context: EngineContext, container: Container, session: LinkSession): void {
+  session.onChannel((channel) => {
+    if (channel.request.op !== "event") {
+      channel.close({ code: "unsupported", message: `the engine does not serve ${channel.request.op}` });
+      return;
+    }
+    void followEvents(context, container, channel);
+  });
+}
+
+async function followEvents(context: EngineContext, container: Container, channel: Channel): Promise<void> {
+  try {
+    for await (const message of channel)
+      if (message.kind === "control") guestEvent(context, container, message.message as unknown as GuestEvent);
+  } catch (error) {
+    context.log(
+      `container ${container.name}: events of the guest ended: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+}
+
+function guestEvent(context: EngineContext, container: Container, event: GuestEvent): void {
+  switch (event.type) {
+    case "state": {
+      const state = decodeState(JSON.stringify(event.state));
+      if (state) report(context, container, state);
+      return;
+    }
+    case "health": {
+      const now = formatTime(nowNanoseconds());
+      container.health.push({
+        start: now,
+        end: now,
+        exitCode: clampExit(event.exitCode),
+        output: String(event.output).slice(0, HEALTH_OUTPUT_LENGTH),
+      });
+      if (container.health.length > HEALTH_LOG_LENGTH) container.health.shift();
+      setHealth(context, container, event.status);
+      return;
+    }
+    case "oom":
+      publishContainer(context.events, container, "oom");
+      return;
+  }
+}
+
+function setHealth(context: EngineContext, container: Container, status: "starting" | "healthy" | "unhealthy"): void {
+  if (!["starting", "healthy", "unhealthy"].includes(status)) return;
+  const before = container.guest?.health;
+  if (!container.guest || before?.status === status) return;
+  container.guest = { ...container.guest, health: { status, failingStreak: before?.failingStreak ?? 0 } };
+  if (status !== "starting" || before) publishContainer(context.events, container, `health_status: ${status}`);
+}
+
+/** A VM appeared or changed in inventory. */
+export function virtualMachineChanged(
+  context: EngineContext,
+  container: Container,
+  change: VirtualMachineChange,
+): void {
+  if (change.kind === "removed") {
+    disappeared(context, container);
+    return;
+  }
+  const { record, previous } = change;
+  reportOf(context, container, record);
+  if (record.powerState === "poweredOff" && previous !== undefined && previous.powerState !== "poweredOff")
+    void poweredOff(context, container);
+  else if (record.powerState === "suspended" && container.status === "running") {
+    container.status = "paused";
+    publishContainer(context.events, container, "pause");
+  } else if (
+    record.powerState === "poweredOn" &&
+    previous?.powerState === "suspended" &&
+    container.status === "paused"
+  ) {
+    container.status = "running";
+    publishContainer(context.events, container, "unpause");
+  } else if (
+    record.powerState === "poweredOn" &&
+    previous?.powerState === "poweredOff" &&
+    !container.isRunning &&
+    !container.starting &&
+    !container.finishing &&
+    container.status !== "removing"
+  ) {
+    // Somebody else powered it on, an administrator or vSphere HA: its tether runs the container's process.
+    container.run = { version: 1, status: "started" };
+    container.guest = undefined;
+    container.status = "running";
+    publishContainer(context.events, container, "start");
+  }
+}
+
+/** Take the guest's report out of a VM's record. */
+export function reportOf(context: EngineContext, container: Container, record: VirtualMachineRecord): void {
+  const text = record.extraConfig.get(STATE_KEY);
+  const state = text ? decodeState(text) : undefined;
+  if (state) report(context, container, state);
+}
+
+/** A report of the guest, by whichever way it came. */
+export function report(context: EngineContext, container: Container, state: GuestState): void {
+  if (container.isStale(state.boot) || state.status === "booting" || state.status === "ready") return;
+  if (!container.starting && !container.isRunning) return;
+  if (container.guest && container.guest.boot !== state.boot && container.run?.boot === container.guest.boot) {
+    // The VM was reset and boots again: the run before has ended without a word.
+    container.bootFinished(container.guest.boot);
+  }
+  // The two carriers may deliver out of order: never go back from a later report.
+  if (container.guest?.boot === state.boot && isOlder(state, container.guest)) return;
+  const before = container.guest;
+  container.guest = { ...state, health: state.health ?? before?.health };
+  switch (state.status) {
+    case "running":
+      running(context, container, state, before);
+      return;
+    case "restarting":
+      if (container.status === "running" || container.starting) {
+        if (container.starting) running(context, container, state, before);
+        container.status = "restarting";
+        container.run = { ...container.run, ...runRecord(state, "started") };
+        publishContainer(context.events, container, "die", dieAttributes(container, clampExit(state.exitCode)));
+      }
+      return;
+    case "exited":
+      if (container.starting) running(context, container, state, before);
+      finish(context, container, runRecord(state, "exited"));
+      return;
+    case "failed":
+      finish(context, container, runRecord(state, "failed"));
+      return;
+  }
+}
+
+const PROGRESS: Record<GuestState["status"], number> = {
+  booting: 0,
+  ready: 0,
+  running: 1,
+  restarting: 1,
+  exited: 2,
+  failed: 2,
+};
+
+function isOlder(state: GuestState, known: GuestState): boolean {
+  if (PROGRESS[state.status] !== PROGRESS[known.status]) return PROGRESS[state.status] < PROGRESS[known.status];
+  if ((state.restartCount ?? 0) !== (known.restartCount ?? 0))
+    return (state.restartCount ?? 0) < (known.restartCount ?? 0);
+  const [mine, theirs] = [parseTime(state.startedAt), parseTime(known.startedAt)];
+  return mine !== undefined && theirs !== undefined && mine < theirs;
+}
+
+function running(
+  context: EngineContext,
+  container: Container,
+  state: GuestState,
+  before: GuestState | undefined,
+): void {
+  const { starting } = container;
+  const again = container.status === "restarting" && before?.status === "restarting";
+  container.run = { ...runRecord(state, "started"), exitCode: 0 };
+  container.status = "running";
+  container.starting = undefined;
+  if (starting || again) {
+    publishContainer(context.events, container, "start");
+    if (state.health) publishContainer(context.events, container, `health_status: ${state.health.status}`);
+  } else if (state.health && before?.health?.status !== state.health.status)
+    publishContainer(context.events, container, `health_status: ${state.health.status}`);
+  starting?.resolve(state);
+  container.wake();
+}
+
+const clampExit = (code: unknown): number =>
+  typeof code === "number" && Number.isInteger(code) && code >= 0 && code <= 255 ? code : EXIT_UNKNOWN;
+
+const safeTime = (text: string | undefined): string | undefined => (parseTime(text) === undefined ? undefined : text);
+
+/** What a guest reported, bounded: guests are hostile. */
+export function runRecord(state: GuestState, status: RunRecord["status"]): RunRecord {
+  const failed = status === "failed";
+  return {
+    version: 1,
+    status,
+    boot: state.boot.slice(0, 64),
+    startedAt: failed ? undefined : safeTime(state.startedAt),
+    finishedAt: safeTime(state.finishedAt),
+    exitCode: failed ? failureExitCode(state) : clampExit(state.exitCode ?? 0),
+    error: state.error?.slice(0, ERROR_TEXT_LIMIT),
+    oomKilled: state.oomKilled === true,
+    restartCount: Math.max(0, Math.trunc(state.restartCount ?? 0)),
+  };
+}
+
+function failureExitCode(state: GuestState): number {
+  if (state.failure === "not-found") return 127;
+  if (state.failure === "not-executable" || state.failure === "bad-working-directory") return 126;
+  return state.exitCode ? clampExit(state.exitCode) : EXIT_UNKNOWN;
+}
+
+function dieAttributes(container: Container, exitCode: number): Record<string, string> {
+  const started = parseTime(container.run?.startedAt);
+  const seconds = started === undefined ? 0n : (nowNanoseconds() - started) / 1_000_000_000n;
+  return { exitCode: String(exitCode), execDuration: String(seconds < 0n ? 0n : seconds) };
+}
+
+/** The VM went off. The guest's last word may still be on its way; without one the run counts as killed. */
+async function poweredOff(context: EngineContext, container: Container): Promise<void> {
+  if (!container.isRunning && !container.starting) return;
+  const run = container.run;
+  await within(container.turn, LAST_WORD_GRACE, () => undefined);
+  if (container.run !== run || (!container.isRunning && !container.starting)) return;
+  const failed = container.starting !== undefined;
+  finish(context, container, {
+    ...(failed ? { version: 1 } : container.run),
+    version: 1,
+    status: failed ? "failed" : "exited",
+    boot: container.guest?.boot,
+    finishedAt: formatTime(nowNanoseconds()),
+    exitCode: EXIT_KILLED,
+    error: failed ? "the VM was powered off before its process started: see tether.debug in the VM's directory" : "",
+  });
+}
+
+/** The run has ended. Idempotent per run. */
+export function finish(context: EngineContext, container: Container, end: RunRecord): void {
+  if (container.finishing || (!container.isRunning && !container.starting)) return;
+  const { starting } = container;
+  if (end.boot !== undefined) container.bootFinished(end.boot);
+  const exitCode = end.exitCode ?? EXIT_UNKNOWN;
+  const record: RunRecord = { ...end, finishedAt: end.finishedAt ?? formatTime(nowNanoseconds()) };
+  container.run = record;
+  container.starting = undefined;
+  container.status = end.status === "failed" && end.startedAt === undefined ? "created" : "exited";
+  publishContainer(context.events, container, "die", dieAttributes(container, exitCode));
+  publishNetworks(context.events, container, "disconnect");
+  publishVolumes(context.events, container, "unmount");
+  container.finishing = settle(context, container, record)
+    .catch((error: unknown) => {
+      context.log(`container ${container.name}: after its end: ${error instanceof Error ? error.message : error}`);
+    })
+    .finally(() => {
+      container.finishing = undefined;
+      container.stopRequested = false;
+    });
+  container.exited(exitCode);
+  if (starting && end.status === "failed") starting.resolve(container.guest ?? failedState(record));
+}
+
+const failedState = (run: RunRecord): GuestState => ({
+  version: 1,
+  boot: run.boot ?? "",
+  status: "failed",
+  error: run.error,
+});
+
+/** Let the VM go off, and keep how the run ended where the next engine finds it. */
+async function settle(context: EngineContext, container: Container, record: RunRecord): Promise<void> {
+  const vm = container.virtualMachine;
+  if (!container.autoRemove) await captureLogTail(container);
+  await endVirtualMachine(context, container);
+  await context.bridge.withdraw(container.id);
+  container.published = [];
+  if (container.autoRemove) {
+    container.status = "removing";
+    await destroyContainer(context, container, { volumes: true, marked: false });
+    return;
+  }
+  await context.vsphere.reconfigureVm(vm, { extraConfig: { [RUN_KEY]: JSON.stringify(record) } });
+}
+
+async function endVirtualMachine(context: EngineContext, container: Container): Promise<void> {
+  const vm = container.virtualMachine;
+  const isOff = (record: VirtualMachineRecord): boolean => record.powerState === "poweredOff";
+  const record = context.view.get(vm);
+  if (!record || !isOff(record)) {
+    const off = context.view.waitFor(vm, isOff, POWER_OFF_GRACE, `power-off of ${container.name}`);
+    off.catch(() => undefined);
+    await acknowledge(context, container, off);
+    try {
+      await off;
+    } catch (error) {
+      context.log(`container ${container.name}: ${error instanceof Error ? error.message : error}; powering off`);
+      await context.vsphere.powerOff(vm);
+      await context.view.waitFor(vm, isOff, POWER_OFF_GRACE, `power-off of ${container.name}`);
+    }
+  }
+  container.disconnect();
+}
+
+/** Tell the guest that its exit is known. Its session may come after the report that came by guestinfo. */
+async function acknowledge(context: EngineContext, container: Container, off: Promise<unknown>): Promise<void> {
+  const asked = container
+    .sessionWithin(POWER_OFF_GRACE)
+    .then((session) => session?.call("acknowledgeExit", {}))
+    .catch((error: unknown) => {
+      // A VM that is already going off does not answer any more.
+      context.log(
+        `container ${container.name}: exit not acknowledged: ${error instanceof Error ? error.message : error}`,
+      );
+    });
+  await Promise.race([asked, off.catch(() => undefined)]);
+}
+
+/** Its VM was deleted by somebody else, or moved out of our sight; should it come back, it is taken up again. */
+function disappeared(context: EngineContext, container: Container): void {
+  if (container.status === "removing") return;
+  if (container.isRunning) container.exited(EXIT_KILLED);
+  container.status = "dead";
+  context.table.drop(container);
+  void context.bridge.withdraw(container.id).catch((error: unknown) => {
+    context.log(`container ${container.name}: ${error instanceof Error ? error.message : error}`);
+  });
+  publishContainer(context.events, container, "destroy");
+  container.removed.resolve();
+  container.wake();
+}

@@ -1,0 +1,44 @@
+/** What the parts of the engine share. Made once by createEngine, in order of dependence. */
+import type { AddressLease, BridgeNetwork } from "../network/contract.ts";
+import type { DatastorePath, InventoryView, VSphere } from "../vsphere/contract.ts";
+import type { ContainerTable } from "./containers/table.ts";
+import type { EventLog } from "./events/event-log.ts";
+import type { GuestLinks } from "./guests/guest-links.ts";
+import type { ImageStore } from "./images/contract.ts";
+import type { VirtualMachineLoaders } from "./loader/pool.ts";
+import type { DefaultNetworks } from "./networks/default-networks.ts";
+import type { EnginePaths } from "./paths.ts";
+import type { VolumeStore } from "./volumes/store.ts";
+import type { Semaphore } from "./waiting.ts";
+
+/** What loaders and volumes need. */
+export interface InfrastructureContext {
+  /** Of the VCH. */
+  readonly name: string;
+  readonly vsphere: VSphere;
+  readonly view: InventoryView;
+  readonly paths: EnginePaths;
+  readonly links: GuestLinks;
+  readonly events: EventLog;
+  readonly table: ContainerTable;
+  readonly networks: DefaultNetworks;
+  /** Bounds the changes asked of vSphere at a time. */
+  readonly changes: Semaphore;
+  /** Bootstrap ISO. */
+  readonly iso: DatastorePath;
+  /** A free address of the bridge network, kept until released. */
+  leaseAddress(address?: string): AddressLease;
+  readonly log: (message: string) => void;
+}
+
+export interface EngineContext extends InfrastructureContext {
+  readonly bridge: BridgeNetwork;
+  readonly loaders: VirtualMachineLoaders;
+  readonly volumes: VolumeStore;
+  readonly images: ImageStore;
+  readonly defaults: { memoryMB: number; cpus: number };
+  /** Most containers of this VCH; 0 for no limit. */
+  readonly containerLimit: number;
+  /** Of the hosts, read at start. `cpuMhz` of one CPU. */
+  readonly capacity: { cpus: number; cpuMhz: number; memoryBytes: number; hosts: number };
+}

@@ -1,0 +1,202 @@
+/** One loader VM: boots the bootstrap ISO, gets disks plugged in and out, and its tether works on them. */
+import type { LinkSession } from "../../link/contract.ts";
+import type { DiskAddress, LoaderConfiguration } from "../../link/guest-configuration.ts";
+import { encodeConfiguration } from "../../link/guest-configuration-codec.ts";
+import type { DatastorePath, DiskSpec, VirtualMachineReference } from "../../vsphere/contract.ts";
+import { LOADER_KEY } from "../containers/document.ts";
+import type { InfrastructureContext } from "../context.ts";
+import { EngineError } from "../errors.ts";
+import type { GuestOwner } from "../guests/guest-links.ts";
+import { chooseMac, newId, newToken, shortId, uuidOf } from "../identifiers.ts";
+import { LOADER_MEMORY_MB, LOADER_START_TIMEOUT, SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
+import { CONSOLE_LOG } from "../paths.ts";
+import { deferred, OperationQueue, within } from "../waiting.ts";
+import type { LoaderDisk } from "./contract.ts";
+
+/** Attach and detach requests that may wait for one loader. */
+const CHANGES_WAITING = 64;
+
+export class Loader implements GuestOwner {
+  readonly id = newId();
+  /** Pieces of work in it; counted by the pool. */
+  jobs = 0;
+  /** Its VM or its link is gone: no new work. */
+  broken = false;
+  readonly #context: InfrastructureContext;
+  readonly #changes = new OperationQueue(
+    CHANGES_WAITING,
+    () => new EngineError("unavailable", "too much work waits for the loader VM: try again later"),
+  );
+  readonly #attached = new Map<string, DatastorePath>();
+  readonly #session = deferred<LinkSession>();
+  readonly #forget: () => void;
+  readonly #token = newToken();
+  #machine: Promise<VirtualMachineReference> | undefined;
+  #address: { address: string; release(): void } | undefined;
+
+  constructor(context: InfrastructureContext) {
+    this.#context = context;
+    this.#forget = context.links.expect(this.#token, this);
+    this.#session.promise.catch(() => undefined);
+  }
+
+  connected(session: LinkSession): void {
+    session.onChannel((channel) => channel.close({ code: "unsupported", message: "a loader has no events" }));
+    void session.closed.then(() => {
+      this.broken = true;
+    });
+    this.#session.resolve(session);
+  }
+
+  async work<T>(
+    disks: readonly LoaderDisk[],
+    work: (loader: { link: LinkSession; disks: DiskAddress[] }) => Promise<T>,
+  ): Promise<T> {
+    const link = await this.#ready();
+    const addresses = await this.#attach(disks);
+    try {
+      return await work({ link, disks: addresses });
+    } finally {
+      await this.#detach(addresses);
+    }
+  }
+
+  async destroy(): Promise<void> {
+    this.broken = true;
+    this.#forget();
+    const { vsphere } = this.#context;
+    try {
+      const machine = await this.#machine;
+      if (!machine) return;
+      await vsphere.powerOff(machine);
+      await vsphere.destroyVm(machine, { keepDisks: [...this.#attached.values()] });
+    } finally {
+      this.#address?.release();
+    }
+  }
+
+  async #ready(): Promise<LinkSession> {
+    try {
+      this.#machine ??= this.#start();
+      await this.#machine;
+      return await within(this.#session.promise, LOADER_START_TIMEOUT, () => {
+        throw new EngineError(
+          "unavailable",
+          `the loader VM did not report within ${LOADER_START_TIMEOUT / 1000} s: see ${CONSOLE_LOG} in ${this.#context.paths.loader(this.id)}`,
+        );
+      });
+    } catch (error) {
+      this.broken = true;
+      throw error;
+    }
+  }
+
+  async #start(): Promise<VirtualMachineReference> {
+    const { vsphere, networks, links, paths, view, changes, iso } = this.#context;
+    const lease = this.#context.leaseAddress();
+    this.#address = lease;
+    const mac = chooseMac(
+      lease.address,
+      new Set(view.list().flatMap((vm) => vm.networkAdapters.map((nic) => nic.macAddress))),
+    );
+    const hostname = `loader-${shortId(this.id)}`;
+    const configuration: LoaderConfiguration = {
+      version: 1,
+      role: "loader",
+      id: this.id,
+      hostname,
+      link: { ...links.configuration, token: this.#token },
+      network: {
+        interfaces: [
+          {
+            mac,
+            name: "eth0",
+            addresses: [{ address: lease.address, prefixLength: networks.prefixLength }],
+            gateway: networks.gateway,
+          },
+        ],
+        nameservers: [],
+        search: [],
+        options: [],
+        hosts: [],
+      },
+    };
+    return await changes.run(async () => {
+      const machine = await vsphere.createVm({
+        name: `${this.#context.name}-${hostname}`,
+        uuid: uuidOf(this.id),
+        annotation: `Loader of virtual container host ${this.#context.name}: writes and reads disks of stopped containers. It goes by itself.`,
+        directory: paths.loader(this.id),
+        cpus: 1,
+        memoryMB: LOADER_MEMORY_MB,
+        firmware: "bios",
+        cdrom: iso,
+        disks: [],
+        networkAdapters: [{ network: networks.portGroup, macAddress: mac, connected: true }],
+        serialPorts: [{ kind: "file", path: `${paths.loader(this.id)}/${CONSOLE_LOG}` }],
+        extraConfig: { ...encodeConfiguration(configuration), [LOADER_KEY]: "[]" },
+      });
+      await vsphere.powerOn(machine);
+      return machine;
+    });
+  }
+
+  #attach(disks: readonly LoaderDisk[]): Promise<DiskAddress[]> {
+    if (disks.length === 0) return Promise.resolve([]);
+    return this.#changes.run(async () => {
+      const addresses = this.#freeAddresses(disks.length);
+      const specs = disks.map(
+        (disk, index): DiskSpec => ({
+          ...(addresses[index] ?? { bus: 0, unit: 0 }),
+          path: disk.path,
+          mode: disk.readOnly ? "independent_nonpersistent" : "persistent",
+          ...(disk.create ? { create: disk.create } : {}),
+        }),
+      );
+      for (const spec of specs) this.#attached.set(`${spec.bus}:${spec.unit}`, spec.path);
+      try {
+        await this.#reconfigure({ addDisks: specs });
+      } catch (error) {
+        for (const spec of specs) this.#attached.delete(`${spec.bus}:${spec.unit}`);
+        throw error;
+      }
+      return addresses;
+    });
+  }
+
+  async #detach(addresses: readonly DiskAddress[]): Promise<void> {
+    if (addresses.length === 0) return;
+    try {
+      await this.#changes.run(async () => {
+        await this.#reconfigure({ removeDisks: [...addresses] });
+        for (const { bus, unit } of addresses) this.#attached.delete(`${bus}:${unit}`);
+      });
+    } catch (error) {
+      // Its disks come free only with its VM: no more work for this loader.
+      this.broken = true;
+      this.#context.log(`loader VM: cannot detach disks: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  /** One reconfigure; the mark in extraConfig lists the attached disks, for whoever finds this VM after a crash. */
+  async #reconfigure(change: { addDisks?: DiskSpec[]; removeDisks?: DiskAddress[] }): Promise<void> {
+    const machine = await this.#machine;
+    if (!machine) throw new EngineError("internal", "the loader VM is not there");
+    const gone = new Set((change.removeDisks ?? []).map(({ bus, unit }) => `${bus}:${unit}`));
+    const attached = [...this.#attached].filter(([address]) => !gone.has(address)).map(([, path]) => path);
+    await this.#context.vsphere.reconfigureVm(machine, {
+      ...change,
+      extraConfig: { [LOADER_KEY]: JSON.stringify(attached) },
+    });
+  }
+
+  #freeAddresses(count: number): DiskAddress[] {
+    const free: DiskAddress[] = [];
+    for (let bus = 0; bus < SCSI_CONTROLLERS; bus++)
+      for (let unit = 0; unit < SCSI_UNITS && free.length < count; unit++)
+        if (unit !== SCSI_RESERVED_UNIT && !this.#attached.has(`${bus}:${unit}`)) free.push({ bus, unit });
+    if (free.length < count)
+      throw new EngineError("unavailable", `a loader VM has no room for ${count} more disks: try again later`);
+    return free;
+  }
+}

@@ -1,0 +1,31 @@
+/** What an engine is made with. */
+import type { RegistrySettings } from "../registry/settings.ts";
+import type { DatastorePath, VSphere } from "../vsphere/contract.ts";
+import type { GuestLinkOptions } from "./guests/guest-links.ts";
+import type { BuildInformation } from "./system/index.ts";
+
+export interface EngineOptions {
+  vsphere: VSphere;
+  /** Name of the VCH; its directory on the datastore. */
+  name: string;
+  bridge: {
+    /** This machine's interface on the bridge network. */
+    interfaceName: string;
+    /** Port group of the bridge network. */
+    network: string;
+    subnet: string;
+    gateway: string;
+  };
+  /** The bootstrap ISO: on the datastore already, or a file of this machine that is uploaded once. */
+  iso: { datastorePath: DatastorePath } | { file: string };
+  /** Where tethers call. `host` is the gateway address when left out; the port must stay the same over restarts. */
+  link: Omit<GuestLinkOptions, "host"> & { host?: string };
+  /** Asked at each use, so that changed settings count at once. */
+  registries: () => RegistrySettings;
+  /** Of containers that say nothing. */
+  defaults: { memoryMB: number; cpus: number };
+  /** Most containers; 0 or nothing for no limit. */
+  containerLimit?: number;
+  build: BuildInformation;
+  log: (message: string) => void;
+}
