@@ -70,7 +70,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string, name: stri
   if (!isObject(document)) throw bad("it is not a JSON object");
   const headerType = contentType.split(";")[0]?.trim() ?? "";
   const mediaType = typeof document.mediaType === "string" ? document.mediaType : headerType;
-  if (document.schemaVersion === 1 || /manifest\.v1\+(json|prettyjws)$/.test(mediaType)) {
+  if (document.schemaVersion === 1 || /docker\.distribution\.manifest\.v1\+(json|prettyjws)$/.test(mediaType)) {
     throw new RegistryError(
       "unsupported",
       `Docker Image manifest version 2, schema 1 is not supported (long deprecated and removed from Docker as well). Suggest the author of ${name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2, for example by pulling and pushing it with an older Docker`,

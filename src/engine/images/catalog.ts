@@ -29,6 +29,7 @@ export class Catalog {
   readonly disks = new Map<string, DiskRecord>();
   repositories: Repositories = { version: 1, repositories: {}, lastTagged: {} };
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #removals = new Map<string, Promise<void>>();
 
   constructor(
     readonly files: DatastoreFiles,
@@ -82,15 +83,20 @@ export class Catalog {
     await this.removeUnusedDisks(new Set());
   }
 
-  /** One change of the names at a time; what `change` did is undone when it cannot be written. */
+  /** Changes the names, on the datastore first: when that fails, nothing has changed. */
   changeRepositories<T>(change: (repositories: Repositories) => T): Promise<T> {
-    const result = this.#turn.then(async () => {
+    return this.#inTurn(async () => {
       const next = structuredClone(this.repositories);
       const answer = change(next);
       await writeAtomically(this.files, this.layout.repositories, JSON.stringify(next));
       this.repositories = next;
       return answer;
     });
+  }
+
+  /** Images and names change one after the other, so that an image cannot be made in a directory that is being removed. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
     this.#turn = result.catch(() => undefined);
     return result;
   }
@@ -100,32 +106,38 @@ export class Catalog {
     this.disks.set(record.name, record);
   }
 
-  async addImage(record: ImageRecord, configText: string, manifestText: string | undefined): Promise<CatalogImage> {
-    const paths = this.layout.image(record.id);
-    await this.files.makeDirectory(paths.directory);
-    await this.files.write(paths.config, configText);
-    if (manifestText !== undefined) await this.files.write(paths.manifest, manifestText);
-    await writeAtomically(this.files, paths.marker, JSON.stringify(record));
-    const image = { record, configuration: parseImageConfiguration(configText) };
-    this.images.set(record.id, image);
-    return image;
+  addImage(record: ImageRecord, configText: string, manifestText: string | undefined): Promise<CatalogImage> {
+    return this.#inTurn(async () => {
+      const paths = this.layout.image(record.id);
+      await this.files.makeDirectory(paths.directory);
+      await this.files.write(paths.config, configText);
+      if (manifestText !== undefined) await this.files.write(paths.manifest, manifestText);
+      await writeAtomically(this.files, paths.marker, JSON.stringify(record));
+      const image = { record, configuration: parseImageConfiguration(configText) };
+      this.images.set(record.id, image);
+      return image;
+    });
   }
 
   /** No longer shown, kept for the containers that stand on it. */
-  async hideImage(id: string): Promise<void> {
-    const image = this.images.get(id);
-    if (image === undefined) return;
-    const record = { ...image.record, hidden: true };
-    await writeAtomically(this.files, this.layout.image(id).marker, JSON.stringify(record));
-    this.images.set(id, { ...image, record });
+  hideImage(id: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const image = this.images.get(id);
+      if (image === undefined) return;
+      const record = { ...image.record, hidden: true };
+      await writeAtomically(this.files, this.layout.image(id).marker, JSON.stringify(record));
+      this.images.set(id, { ...image, record });
+    });
   }
 
   /** The marker goes first: a crash leaves something unfinished, which the next start removes. */
-  async removeImage(id: string): Promise<void> {
-    const paths = this.layout.image(id);
-    await this.files.remove(paths.marker);
-    this.images.delete(id);
-    await this.files.remove(paths.directory);
+  removeImage(id: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const paths = this.layout.image(id);
+      await this.files.remove(paths.marker);
+      this.images.delete(id);
+      await this.files.remove(paths.directory);
+    });
   }
 
   /** The finished disk that shows exactly these layers. */
@@ -157,12 +169,19 @@ export class Catalog {
     const unused = [...this.disks.values()].filter(({ name }) => !used.has(name));
     // Children before their parents, so that no child is ever without its parent.
     unused.sort((a, b) => b.depth - a.depth);
+    // From here on nobody can choose them as parents.
+    for (const { name } of unused) this.disks.delete(name);
     for (const { name } of unused) {
-      await this.files.remove(this.layout.disk(name).marker);
-      this.disks.delete(name);
-      await this.removeDiskFiles(name);
+      const removal = this.files.remove(this.layout.disk(name).marker).then(() => this.removeDiskFiles(name));
+      this.#removals.set(name, removal);
+      await removal.finally(() => this.#removals.delete(name));
     }
     return unused;
+  }
+
+  /** Resolves when a removal of this disk that is under way has ended. */
+  async diskRemoved(name: string): Promise<void> {
+    await this.#removals.get(name)?.catch(() => undefined);
   }
 
   async removeDiskFiles(name: string): Promise<void> {

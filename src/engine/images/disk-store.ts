@@ -136,6 +136,7 @@ export class DiskStore {
     const release = this.pin(name);
     const releaseParent = parent === undefined ? () => undefined : this.pin(parent.name);
     try {
+      await catalog.diskRemoved(name);
       await catalog.removeDiskFiles(name); // A failed removal may have left something.
       await catalog.files.makeDirectory(paths.directory);
       const create = parent === undefined ? { capacityBytes } : { parent: catalog.layout.disk(parent.name).file };

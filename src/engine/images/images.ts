@@ -10,7 +10,6 @@ import { EngineError, invalid } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import { Catalog, type CatalogImage } from "./catalog.ts";
 import type { ImageStore, ImageUsage, StoredImage } from "./contract.ts";
-import { decompress } from "./decompress.ts";
 import { imageHistory, inspectImage, listImages } from "./describe.ts";
 import { DiskStore } from "./disk-store.ts";
 import { importImage } from "./import.ts";
@@ -127,8 +126,7 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
       const reference = repository ? withDefaultTag(combineImageName(repository, tag)) : undefined;
       if (reference?.digest !== undefined) throw invalid("cannot import digest reference");
       const request = { reference, message, changes, platform: wanted };
-      const source = decompress(tar, "the archive");
-      const id = await importImage({ catalog, disks, platform }, source, request, progress, signal);
+      const id = await importImage({ catalog, disks, platform }, tar, request, progress, signal);
       publish("import", id, reference === undefined ? id : familiarString(reference));
     },
     async list(listOptions) {

@@ -4,7 +4,7 @@ import { formatPlatform, type Platform, parsePlatform, platformRuns } from "../.
 import { familiarString, type ImageReference } from "../../registry/reference.ts";
 import { RegistryError } from "../../registry/registry-error.ts";
 import type { ProgressSink, RegistryCredentials } from "../contract.ts";
-import { EngineError, invalid, notFound } from "../errors.ts";
+import { conflict, EngineError, invalid, notFound } from "../errors.ts";
 import type { Catalog } from "./catalog.ts";
 import { EMPTY_LAYER_DIFF_ID } from "./chain.ts";
 import type { DiskStore } from "./disk-store.ts";
@@ -71,6 +71,10 @@ export async function pullImage(
       }
     }
     await context.catalog.changeRepositories((repositories) => setName(repositories, named, id));
+    const stored = context.catalog.images.get(id);
+    if (stored === undefined || stored.record.hidden) {
+      throw conflict(`image ${familiarString(reference)} was removed while it was being pulled: pull it again`);
+    }
     progress({ status: `Digest: ${remote.digest}` });
     const fresh = before !== id;
     progress({

@@ -114,7 +114,8 @@ async function deleteImage(context: RemoveContext, id: string, deleted: DeletedI
     delete repositories.lastTagged[id];
   });
   deleted.push({ Deleted: id });
-  if (usage.containersOf(id).length > 0) {
+  // Also when a container began to be made from it in the meantime.
+  if (usage.containersOf(id).length > 0 || context.isHeld(id)) {
     await catalog.hideImage(id);
     publish("delete", id, id);
     return 0;
