@@ -17,12 +17,13 @@ export interface Call {
 
 /** Parameters by name, already checked against the schema. */
 export type Parameters = Readonly<Record<string, unknown>>;
+export type Getter = (session: Session | undefined) => unknown;
 export type Method = (parameters: Parameters, call: Call) => unknown;
 
 /** A managed object: a reference, properties that are computed when read, and methods. */
 export abstract class ManagedObject {
   readonly key: string;
-  readonly #properties = new Map<string, () => unknown>();
+  readonly #properties = new Map<string, Getter>();
   readonly #methods = new Map<string, Method>();
 
   constructor(
@@ -32,14 +33,9 @@ export abstract class ManagedObject {
     this.key = referenceKey(reference);
   }
 
-  /** The value of a property; undefined when it is unset or this object does not have it. */
-  read(property: string): unknown {
-    return this.#properties.get(property)?.();
-  }
-
-  /** Names of the properties that this object fills. */
-  get propertyNames(): string[] {
-    return [...this.#properties.keys()];
+  /** The value of a property as the session sees it; undefined when it is unset or this object does not have it. */
+  read(property: string, session?: Session): unknown {
+    return this.#properties.get(property)?.(session);
   }
 
   findMethod(name: string): Method | undefined {
@@ -51,7 +47,7 @@ export abstract class ManagedObject {
     this.registry.notify({ kind: "changed", object: this, properties });
   }
 
-  protected properties(getters: Record<string, () => unknown>): void {
+  protected properties(getters: Record<string, Getter>): void {
     for (const [name, getter] of Object.entries(getters)) this.#properties.set(name, getter);
   }
 

@@ -26,6 +26,7 @@ export class PropertyCollector {
 
   constructor(
     private readonly registry: Registry,
+    private readonly session: Session,
     private readonly newId: () => string,
   ) {}
 
@@ -40,7 +41,7 @@ export class PropertyCollector {
       });
     }
     const reference = { type: "PropertyFilter", value: this.newId() };
-    const filter = new PropertyFilter(this.registry, reference, spec, partialUpdates, {
+    const filter = new PropertyFilter(this.registry, reference, spec, partialUpdates, this.session, {
       changed: () => this.#wake?.(),
       destroy: (gone) => this.#destroy(gone),
     });
@@ -146,9 +147,10 @@ class SessionCollectors {
   readonly retrievals: Retrievals;
   constructor(
     registry: Registry,
+    session: Session,
     readonly main: PropertyCollector,
   ) {
-    this.retrievals = new Retrievals(registry);
+    this.retrievals = new Retrievals(registry, session);
   }
 }
 
@@ -156,7 +158,7 @@ class SessionCollectors {
 abstract class CollectorFront extends ManagedObject {
   constructor(registry: Registry, reference: Reference) {
     super(registry, reference);
-    this.properties({ filter: () => undefined });
+    this.properties({ filter: (session) => session && this.filtersOf(session) });
     this.methods({
       CreateFilter: (p, call) => this.collector(call).createFilter(p.spec as DataObject, p.partialUpdates as boolean),
       WaitForUpdatesEx: (p, call) =>
@@ -174,6 +176,7 @@ abstract class CollectorFront extends ManagedObject {
     });
   }
 
+  protected abstract filtersOf(session: Session): Reference[];
   protected abstract collector(call: Call): PropertyCollector;
   protected abstract retrievals(call: Call): Retrievals;
   protected abstract create(call: Call): Reference;
@@ -188,12 +191,16 @@ export class PropertyCollectorFront extends CollectorFront {
 
   constructor(registry: Registry, reference: Reference) {
     super(registry, reference);
-    this.#anonymous = new Retrievals(registry);
+    this.#anonymous = new Retrievals(registry, undefined);
   }
 
   /** `session[key]suffix`: how vCenter spells the references of a session's own objects. */
   newId(session: Session): string {
     return `session[${session.key}]${(++this.#lastId).toString(16)}`;
+  }
+
+  protected override filtersOf(session: Session): Reference[] {
+    return this.of(session).main.filters;
   }
 
   protected override collector(call: Call): PropertyCollector {
@@ -213,7 +220,7 @@ export class PropertyCollectorFront extends CollectorFront {
       });
     }
     const reference = { type: "PropertyCollector", value: this.newId(session) };
-    const collector = new PropertyCollector(this.registry, () => this.newId(session));
+    const collector = new PropertyCollector(this.registry, session, () => this.newId(session));
     const object = new CreatedPropertyCollector(this.registry, reference, collector, this, () =>
       created.delete(object.key),
     );
@@ -229,7 +236,11 @@ export class PropertyCollectorFront extends CollectorFront {
   private of(session: Session): SessionCollectors {
     const known = this.#sessions.get(session);
     if (known) return known;
-    const own = new SessionCollectors(this.registry, new PropertyCollector(this.registry, () => this.newId(session)));
+    const own = new SessionCollectors(
+      this.registry,
+      session,
+      new PropertyCollector(this.registry, session, () => this.newId(session)),
+    );
     this.#sessions.set(session, own);
     session.onEnd(() => {
       own.main.dispose();
@@ -257,6 +268,9 @@ class CreatedPropertyCollector extends CollectorFront {
     this.registry.remove(this);
   }
 
+  protected override filtersOf(): Reference[] {
+    return this.own.filters;
+  }
   protected override collector(call: Call): PropertyCollector {
     sessionOf(call);
     return this.own;

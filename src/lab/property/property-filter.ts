@@ -23,6 +23,7 @@ export class PropertyFilter extends ManagedObject {
     reference: Reference,
     readonly spec: DataObject,
     readonly partialUpdates: boolean,
+    private readonly session: Session,
     private readonly hooks: { changed: () => void; destroy: (filter: PropertyFilter) => void },
   ) {
     super(registry, reference);
@@ -105,7 +106,7 @@ export class PropertyFilter extends ManagedObject {
     const values: Told = new Map();
     const changes: PropertyChange[] = [];
     for (const wanted of paths) {
-      const value = readPath(object, wanted);
+      const value = readPath(object, wanted, this.session);
       values.set(wanted.path, value);
       if (!told) {
         if (value !== undefined) changes.push({ name: wanted.path, op: "assign", value });

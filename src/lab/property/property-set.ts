@@ -1,7 +1,14 @@
 import { LabFault } from "../fault.ts";
 import type { DataObject } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
-import { checkPropertyPath, isManagedSubtype, isManagedType, managedProperties } from "../model/schema.ts";
+import {
+  checkPropertyPath,
+  isManagedSubtype,
+  isManagedType,
+  managedProperties,
+  requireReadable,
+} from "../model/schema.ts";
+import type { Session } from "../session/sessions.ts";
 import { followPath, parsePropertyPath, type Segment } from "./path.ts";
 
 export interface WantedPath {
@@ -33,6 +40,15 @@ export class PropertySet {
     });
   }
 
+  /** Without a login only what carries System.Anonymous may be read: NotAuthenticated otherwise. */
+  requireAnonymous(): void {
+    for (const { type, paths, all } of this.#rules) {
+      for (const { segments } of all ? managedProperties(type).map(wanted) : paths) {
+        requireReadable(type, segments[0].name, undefined);
+      }
+    }
+  }
+
   /** Paths wanted of objects of this type; undefined when the filter does not ask for the type at all. */
   pathsFor(type: string): WantedPath[] | undefined {
     const known = this.#byType.get(type);
@@ -52,5 +68,5 @@ export class PropertySet {
 const wanted = (path: string): WantedPath => ({ path, segments: parsePropertyPath(path) });
 
 /** The value at a path of a live object; undefined when unset. */
-export const readPath = (object: ManagedObject, { segments }: WantedPath): unknown =>
-  followPath(object.read(segments[0].name), segments);
+export const readPath = (object: ManagedObject, { segments }: WantedPath, session: Session | undefined): unknown =>
+  followPath(object.read(segments[0].name, session), segments);

@@ -4,6 +4,7 @@ import { type DataObject, data, type Reference } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 import { typedPropertyValue } from "../model/schema.ts";
+import type { Session } from "../session/sessions.ts";
 import { PropertySet, readPath } from "./property-set.ts";
 import { select } from "./selection.ts";
 
@@ -22,10 +23,13 @@ interface Retrieval {
 export class Retrievals {
   readonly #open = new Map<string, Retrieval>();
 
-  constructor(private readonly registry: Registry) {}
+  constructor(
+    private readonly registry: Registry,
+    private readonly session: Session | undefined,
+  ) {}
 
   all(specSet: DataObject[]): DataObject[] {
-    return this.#choose(specSet).map(({ object, wanted }) => objectContent(object, wanted));
+    return this.#choose(specSet).map(({ object, wanted }) => objectContent(object, wanted, this.session));
   }
 
   first(specSet: DataObject[], options: DataObject): DataObject | undefined {
@@ -62,7 +66,7 @@ export class Retrievals {
       const entry = retrieval.objects[retrieval.position++];
       // An object that went away between two pages is left out.
       if (entry && (retrieval.position <= retrieval.page || this.registry.find(entry.object.reference))) {
-        objects.push(objectContent(entry.object, entry.wanted));
+        objects.push(objectContent(entry.object, entry.wanted, this.session));
       }
     }
     if (retrieval.position >= retrieval.objects.length) return data("RetrieveResult", { objects });
@@ -77,6 +81,7 @@ export class Retrievals {
     const chosen: Retrieval["objects"] = [];
     for (const spec of specSet) {
       const wanted = new PropertySet(spec.propSet as DataObject[]);
+      if (!this.session) wanted.requireAnonymous();
       const { objects, missing } = select(this.registry, spec.objectSet as DataObject[]);
       if (missing[0] && spec.reportMissingObjectsInResults !== true) throw notFound(missing[0]);
       for (const object of objects.values()) {
@@ -92,10 +97,10 @@ function notFound(reference: Reference): LabFault {
   return new LabFault("ManagedObjectNotFound", text, { obj: reference });
 }
 
-function objectContent(object: ManagedObject, wanted: PropertySet): DataObject {
+function objectContent(object: ManagedObject, wanted: PropertySet, session: Session | undefined): DataObject {
   const propSet: DataObject[] = [];
   for (const path of wanted.pathsFor(object.reference.type) ?? []) {
-    const value = readPath(object, path);
+    const value = readPath(object, path, session);
     const val = typedPropertyValue(object.reference.type, path.path, value);
     if (val) propSet.push(data("DynamicProperty", { name: path.path, val }));
   }

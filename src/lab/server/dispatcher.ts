@@ -1,0 +1,144 @@
+import {
+  answers,
+  decodeRequest,
+  encodeFault,
+  encodeResponse,
+  type MethodFault,
+  type MethodInfo,
+  type Request,
+  WireError,
+} from "../../vsphere/vim25/index.ts";
+import { asFault, LabFault } from "../fault.ts";
+import type { Reference } from "../model/data.ts";
+import type { Call, ManagedObject } from "../model/managed-object.ts";
+import type { Registry } from "../model/registry.ts";
+import { checkPropertyPath, requireReadable, typedPropertyValue } from "../model/schema.ts";
+import { followPath, parsePropertyPath } from "../property/path.ts";
+import type { Session } from "../session/sessions.ts";
+import { roleHolds } from "../session/users.ts";
+
+/** Methods without a declared privilege whose object is the caller's own: a login is enough. */
+const OWN_OBJECT_METHODS = new Set([
+  "DestroyPropertyFilter",
+  "ModifyListView",
+  "ResetListView",
+  "ResetListViewFromView",
+  "DestroyCollector",
+  "SetCollectorPageSize",
+  "RewindCollector",
+  "ResetCollector",
+]);
+
+export interface Reply {
+  status: 200 | 500;
+  body: string;
+}
+
+/** Takes a SOAP request to the method of the object that it names, after checking who may call it. */
+export class Dispatcher {
+  constructor(
+    private readonly registry: Registry,
+    private readonly serverVersion: string,
+    private readonly log: (line: string) => void,
+  ) {}
+
+  async handle(text: string, soapAction: string | undefined, call: Omit<Call, "method">): Promise<Reply> {
+    let request: Request;
+    try {
+      request = decodeRequest(text, { soapAction, serverVersion: this.serverVersion });
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      const options = {
+        version: this.serverVersion,
+        faultCode: "ClientFaultCode",
+        invalidCharacters: "replace",
+      } as const;
+      return { status: 500, body: encodeFault({ _type: "InvalidRequest" }, error.message, options) };
+    }
+    const options = { version: request.version, invalidCharacters: "replace" } as const;
+    try {
+      const result = await this.#invoke(request, Object.assign(call, { method: request.method }));
+      return { status: 200, body: encodeResponse(request.method, result as never, options) };
+    } catch (error) {
+      const fault = asFault(error);
+      if (!(error instanceof LabFault)) this.log(`${request.method} failed: ${describe(error)}`);
+      const detail = { ...fault.fields, _type: fault.fault } as MethodFault;
+      return { status: 500, body: encodeFault(detail, fault.message, options) };
+    }
+  }
+
+  #invoke(request: Request, call: Call): unknown {
+    const { info } = request;
+    if (info.privilege !== "System.Anonymous" && !call.session) {
+      throw new LabFault("NotAuthenticated", "The session is not authenticated.", {
+        object: request.this,
+        privilegeId: info.privilege || "System.View",
+      });
+    }
+    const object = this.registry.get(request.this);
+    if (!answers(request.this.type, info)) {
+      throw new LabFault("MethodNotFound", `Method ${info.name} not found on ${request.this.type}`, {
+        receiver: request.this,
+        method: info.name,
+      });
+    }
+    const end = call.session?.beginCall();
+    try {
+      const result =
+        info.name === "Fetch" ? fetchProperty(object, request, call.session) : this.#call(object, request, call);
+      return result instanceof Promise ? result.finally(() => end?.()) : (end?.(), result);
+    } catch (error) {
+      end?.();
+      throw error;
+    }
+  }
+
+  #call(object: ManagedObject, request: Request, call: Call): unknown {
+    const { info } = request;
+    const parameters = request.parameters as Record<string, unknown>;
+    if (call.session) requirePrivileges(info, request.this, parameters, call.session);
+    const method = object.findMethod(info.name);
+    if (!method) {
+      throw new LabFault(
+        "NotSupported",
+        `The operation is not supported on the object: ${info.name} is not offered by the lab.`,
+      );
+    }
+    return method(parameters, call);
+  }
+}
+
+function fetchProperty(object: ManagedObject, request: Request, session: Session | undefined): unknown {
+  const path = String((request.parameters as { prop?: string }).prop);
+  const segments = parsePropertyPath(path);
+  const { type } = object.reference;
+  checkPropertyPath(type, path);
+  requireReadable(type, segments[0].name, session);
+  return typedPropertyValue(type, path, followPath(object.read(segments[0].name, session), segments));
+}
+
+/** The method's privilege on its object, and the parameters' on theirs. NoPermission otherwise. */
+function requirePrivileges(
+  info: MethodInfo,
+  target: Reference,
+  parameters: Record<string, unknown>,
+  session: Session,
+): void {
+  const { roleId } = session.user;
+  const require = (object: Reference, privilegeId: string): void => {
+    if (roleHolds(roleId, privilegeId)) return;
+    throw new LabFault("NoPermission", `Permission to perform this operation was denied: ${privilegeId} is missing.`, {
+      object,
+      privilegeId,
+    });
+  };
+  if (info.privilege !== "") require(target, info.privilege);
+  else if (!OWN_OBJECT_METHODS.has(info.name)) require(target, `${target.type}.${info.vmodlName}`);
+  for (const parameter of info.parameters) {
+    const value = parameters[parameter.name];
+    if (parameter.privilege === "" || value === undefined) continue;
+    for (const object of Array.isArray(value) ? value : [value]) require(object as Reference, parameter.privilege);
+  }
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
