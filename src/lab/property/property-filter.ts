@@ -4,6 +4,7 @@ import type { Change, Registry } from "../model/registry.ts";
 import { typedPropertyValue } from "../model/schema.ts";
 import { type PropertyChange, partialChange, wholeChange } from "./difference.ts";
 import { PropertySet, readPath } from "./property-set.ts";
+import type { Session } from "../session/sessions.ts";
 import { type Selection, select } from "./selection.ts";
 
 /** What the client was last told of one object. */

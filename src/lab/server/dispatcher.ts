@@ -67,7 +67,7 @@ export class Dispatcher {
     }
   }
 
-  #invoke(request: Request, call: Call): unknown {
+  async #invoke(request: Request, call: Call): Promise<unknown> {
     const { info } = request;
     if (info.privilege !== "System.Anonymous" && !call.session) {
       throw new LabFault("NotAuthenticated", "The session is not authenticated.", {
@@ -84,12 +84,10 @@ export class Dispatcher {
     }
     const end = call.session?.beginCall();
     try {
-      const result =
-        info.name === "Fetch" ? fetchProperty(object, request, call.session) : this.#call(object, request, call);
-      return result instanceof Promise ? result.finally(() => end?.()) : (end?.(), result);
-    } catch (error) {
+      if (info.name === "Fetch") return fetchProperty(object, request, call.session);
+      return await this.#call(object, request, call);
+    } finally {
       end?.();
-      throw error;
     }
   }
 

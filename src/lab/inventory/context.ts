@@ -1,0 +1,31 @@
+import type { DiskStore, Hypervisor } from "../hypervisor/contract.ts";
+import type { Reference } from "../model/data.ts";
+import type { Registry } from "../model/registry.ts";
+import type { ServerCertificate } from "../server/certificate.ts";
+import type { DatastoreFolder } from "../storage/datastore-folder.ts";
+import type { FileLocks } from "../storage/file-locks.ts";
+import type { TaskManager } from "../task/task.ts";
+import type { EventLog } from "../event/event-log.ts";
+import type { Host } from "./host.ts";
+import type { InventoryStore } from "./inventory-store.ts";
+import type { Naming } from "./naming.ts";
+
+/** What the objects of the inventory share. */
+export interface LabContext {
+  readonly registry: Registry;
+  readonly tasks: TaskManager;
+  readonly events: EventLog;
+  readonly naming: Naming;
+  readonly store: InventoryStore;
+  readonly hypervisor: Hypervisor;
+  readonly disks: DiskStore;
+  readonly folders: Map<string, DatastoreFolder>;
+  readonly locks: FileLocks;
+  readonly stateDirectory: string;
+  readonly certificate: ServerCertificate;
+  readonly log: (line: string) => void;
+  /** The one host; set while the inventory is built. */
+  host: Host;
+  readonly listen: { host: string; port: number };
+  readonly content: Record<string, Reference>;
+}

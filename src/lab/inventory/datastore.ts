@@ -1,0 +1,102 @@
+import { statfsSync } from "node:fs";
+import { LabFault } from "../fault.ts";
+import { data, type Reference } from "../model/data.ts";
+import type { DatastoreFolder } from "../storage/datastore-folder.ts";
+import type { LabContext } from "./context.ts";
+import { Entity } from "./entity.ts";
+
+/** VMFS 6's limits, in bytes. */
+const MAX_FILE_SIZE = 64 * 2 ** 40;
+/** Free space is read anew at most this often; RefreshDatastore reads it at once. */
+const SPACE_AGE_MILLISECONDS = 5000;
+
+export class Datastore extends Entity {
+  #space = { capacity: 0, free: 0, time: 0 };
+
+  constructor(
+    context: LabContext,
+    reference: Reference,
+    readonly folder: DatastoreFolder,
+    parent: Entity,
+    readonly browser: Reference,
+  ) {
+    super(context, reference, folder.name, parent);
+    const url = `ds:///vmfs/volumes/${encodeURIComponent(folder.name)}/`;
+    this.properties({
+      summary: () => {
+        const { capacity, free } = this.#readSpace();
+        return data("DatastoreSummary", {
+          datastore: reference,
+          name: this.name,
+          url,
+          capacity,
+          freeSpace: free,
+          uncommitted: 0,
+          accessible: true,
+          multipleHostAccess: false,
+          type: "VMFS",
+          maintenanceMode: "normal",
+        });
+      },
+      info: () =>
+        data("DatastoreInfo", {
+          name: this.name,
+          url,
+          freeSpace: this.#readSpace().free,
+          maxFileSize: MAX_FILE_SIZE,
+          maxVirtualDiskCapacity: MAX_FILE_SIZE,
+          maxMemoryFileSize: MAX_FILE_SIZE,
+          timestamp: new Date(this.#space.time),
+        }),
+      host: () => [
+        data("DatastoreHostMount", {
+          key: context.host.reference,
+          mountInfo: data("HostMountInfo", {
+            path: `/vmfs/volumes/${folder.name}`,
+            accessMode: "readWrite",
+            mounted: true,
+            accessible: true,
+          }),
+        }),
+      ],
+      vm: () => context.host.virtualMachines.filter((vm) => vm.usesDatastore(this)).map((vm) => vm.reference),
+      browser: () => browser,
+      capability: () =>
+        data("DatastoreCapability", {
+          directoryHierarchySupported: true,
+          rawDiskMappingsSupported: false,
+          perFileThinProvisioningSupported: true,
+          storageIORMSupported: false,
+          nativeSnapshotSupported: false,
+          topLevelDirectoryCreateSupported: true,
+          seSparseSupported: true,
+          vmfsSparseSupported: true,
+          vsanSparseSupported: false,
+        }),
+    });
+    this.methods({
+      RefreshDatastore: () => this.refresh(),
+      RefreshDatastoreStorageInfo: () => this.refresh(),
+      Rename_Task: () => {
+        throw new LabFault("NotSupported", "A datastore of the lab is named by its configuration; rename it there.");
+      },
+    });
+  }
+
+  refresh(): void {
+    this.#space.time = 0;
+    this.changed("summary", "info");
+  }
+
+  #readSpace(): { capacity: number; free: number } {
+    if (Date.now() - this.#space.time > SPACE_AGE_MILLISECONDS) {
+      const status = statfsSync(this.folder.directory);
+      this.#space = {
+        capacity: status.blocks * status.bsize,
+        free: status.bavail * status.bsize,
+        time: Date.now(),
+      };
+    }
+    return this.#space;
+  }
+}

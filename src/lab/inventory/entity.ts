@@ -1,0 +1,79 @@
+import { LabFault } from "../fault.ts";
+import type { Reference } from "../model/data.ts";
+import { ManagedObject } from "../model/managed-object.ts";
+import { ROLES } from "../session/users.ts";
+import type { LabContext } from "./context.ts";
+
+/** vSphere's limit for names of inventory objects, in characters. */
+const NAME_LIMIT = 80;
+
+/** A ManagedEntity: it has a name and a place. */
+export abstract class Entity extends ManagedObject {
+  parent: Entity | undefined;
+  #name: string;
+
+  constructor(
+    readonly context: LabContext,
+    reference: Reference,
+    name: string,
+    parent: Entity | undefined,
+  ) {
+    super(context.registry, reference);
+    this.#name = name;
+    this.parent = parent;
+    this.properties({
+      name: () => escapeName(this.#name),
+      parent: () => this.parent?.reference,
+      overallStatus: () => "green",
+      configStatus: () => "green",
+      configIssue: () => [],
+      effectiveRole: (session) => (session ? [session.user.roleId] : [ROLES.noAccess]),
+      permission: () => [],
+      disabledMethod: () => [],
+      recentTask: () => context.tasks.recent(this).map((task) => task.reference),
+      declaredAlarmState: () => [],
+      triggeredAlarmState: () => [],
+      alarmActionsEnabled: () => false,
+      tag: () => [],
+    });
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  setName(name: string): void {
+    this.#name = name;
+    this.changed("name");
+  }
+}
+
+/** Names travel with `%`, `/` and `\` escaped, as on vSphere. */
+export const escapeName = (name: string): string =>
+  name.replace(/[%/\\]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
+
+const unescapeName = (name: string): string =>
+  name.replace(/%(25|2f|5c)/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+
+/** The name that a client gave, checked: InvalidName. */
+export function checkedName(given: string, entity?: Entity): string {
+  const name = unescapeName(given);
+  if (name.trim() === "" || name.length > NAME_LIMIT || /[\x00-\x1f\x7f]/.test(name)) {
+    throw new LabFault("InvalidName", `The name '${given.slice(0, NAME_LIMIT)}' is invalid.`, {
+      name: given,
+      entity: entity?.reference,
+    });
+  }
+  return name;
+}
+
+/** DuplicateName when one of `siblings` other than `self` has the name. */
+export function refuseDuplicate(name: string, siblings: Iterable<Entity>, self?: Entity): void {
+  for (const sibling of siblings) {
+    if (sibling === self || sibling.name !== name) continue;
+    throw new LabFault("DuplicateName", `The name '${name}' already exists.`, {
+      name: escapeName(name),
+      object: sibling.reference,
+    });
+  }
+}

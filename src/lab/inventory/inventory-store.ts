@@ -1,0 +1,126 @@
+import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { readIfPresent, writeAtomically } from "../state-file.ts";
+import type { Personality } from "./naming.ts";
+
+export interface StoredVirtualMachine {
+  id: string;
+  /** `[ds] dir/name.vmx`: the VM's own truth. */
+  vmPathName: string;
+  folder: string;
+  pool: string;
+}
+
+export interface Allocation {
+  reservation: number;
+  expandableReservation: boolean;
+  /** -1: none. */
+  limit: number;
+  shares: { level: "low" | "normal" | "high" | "custom"; shares: number };
+}
+
+export interface StoredPool {
+  id: string;
+  name: string;
+  parent: string;
+  cpu: Allocation;
+  memory: Allocation;
+}
+
+export interface StoredPortGroup {
+  id: string;
+  name: string;
+  vlanId: number;
+  virtualSwitch: string;
+}
+
+interface Inventory {
+  format: 1;
+  personality: Personality;
+  /** `about.instanceUuid`. */
+  instanceUuid: string;
+  hostUuid: string;
+  /** Last number given to a new object; never used again, also not after a removal. */
+  lastNumber: number;
+  virtualMachines: StoredVirtualMachine[];
+  folders: { id: string; name: string; parent: string }[];
+  pools: StoredPool[];
+  datastores: { id: string; name: string }[];
+  virtualSwitches: { name: string; numPorts: number }[];
+  portGroups: StoredPortGroup[];
+}
+
+/** Ids below this one belong to the fixed objects of the inventory. */
+const FIRST_NUMBER = 10;
+const FILE_NAME = "inventory.json";
+
+/** The index of the inventory: who is where. One file, replaced in one step; changes made close together share a write. */
+export class InventoryStore {
+  #writing: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  private constructor(
+    private readonly file: string,
+    readonly inventory: Inventory,
+  ) {}
+
+  static async open(stateDirectory: string, personality: Personality): Promise<InventoryStore> {
+    await mkdir(stateDirectory, { recursive: true, mode: 0o700 });
+    const file = join(stateDirectory, FILE_NAME);
+    const text = await readIfPresent(file);
+    if (text === undefined) {
+      const store = new InventoryStore(file, fresh(personality));
+      await store.save();
+      return store;
+    }
+    const inventory = JSON.parse(text) as Inventory;
+    if (inventory.format !== 1) throw new Error(`${file} has format ${inventory.format}; this version reads format 1`);
+    if (inventory.personality !== personality) {
+      throw new Error(
+        `${stateDirectory} holds the inventory of a ${inventory.personality}; start it as one or use another folder`,
+      );
+    }
+    return new InventoryStore(file, inventory);
+  }
+
+  nextNumber(): number {
+    return ++this.inventory.lastNumber;
+  }
+
+  /** Resolves when everything changed so far is on disk. */
+  save(): Promise<void> {
+    if (!this.#writing) {
+      this.#writing = this.#write();
+      return this.#writing;
+    }
+    this.#next ??= this.#writing.then(() => {
+      this.#next = undefined;
+      this.#writing = this.#write();
+      return this.#writing;
+    });
+    return this.#next;
+  }
+
+  async #write(): Promise<void> {
+    try {
+      await writeAtomically(this.file, JSON.stringify(this.inventory, undefined, 1));
+    } finally {
+      if (!this.#next) this.#writing = undefined;
+    }
+  }
+}
+
+const fresh = (personality: Personality): Inventory => ({
+  format: 1,
+  personality,
+  instanceUuid: randomUUID(),
+  hostUuid: randomUUID(),
+  lastNumber: FIRST_NUMBER,
+  virtualMachines: [],
+  folders: [],
+  pools: [],
+  datastores: [],
+  virtualSwitches: [{ name: "vSwitch0", numPorts: 128 }],
+  portGroups: [],
+});
