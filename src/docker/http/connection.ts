@@ -2,6 +2,7 @@
 import { ByteReader, ConnectionLost } from "./byte-reader.ts";
 import { Exchange, type Peer, rawStream } from "./exchange.ts";
 import {
+  CLOSE_TIMEOUT_MS,
   HEAD_TIMEOUT_MS,
   IDLE_TIMEOUT_MS,
   LINGER_TIMEOUT_MS,
@@ -32,12 +33,14 @@ export interface ConnectionOptions {
 export class Connection {
   readonly reader: ByteReader;
   readonly #abort = new AbortController();
-  #state: "idle" | "head" | "busy" | "lingering" = "head";
+  #state: "idle" | "head" | "busy" | "lingering" | "closing" = "head";
   /** Monotonic milliseconds after which the connection is closed; undefined while no limit applies. */
   #deadline: number | undefined = performance.now() + HEAD_TIMEOUT_MS;
   /** The current response may be left unread for as long as the client likes (logs, attach, events). */
   #mayStall = false;
   #closing = false;
+  /** The connection carries raw bytes; a client that ends its input there has not left. */
+  #hijacked = false;
 
   constructor(readonly options: ConnectionOptions) {
     this.reader = new ByteReader({
@@ -105,13 +108,12 @@ export class Connection {
       this.#deadline = undefined;
       if (this.#state === "head" && this.reader.size > 0) {
         void this.refuse(408, "the request head did not arrive in time");
-      } else this.options.transport.destroy();
+      } else if (this.#state === "lingering") void this.#close();
+      else this.options.transport.destroy();
     }
   }
 
-  #hijacked = false;
-
-  #await(state: "idle" | "head" | "lingering", milliseconds: number): void {
+  #await(state: "idle" | "head" | "lingering" | "closing", milliseconds: number): void {
     this.#state = state;
     this.#deadline = performance.now() + milliseconds;
   }
@@ -195,6 +197,11 @@ export class Connection {
     }
   }
 
+  async #close(): Promise<void> {
+    this.#await("closing", CLOSE_TIMEOUT_MS);
+    await this.options.transport.close();
+  }
+
   /**
    * Ends our side, then takes what the client still sends until it ends too: closing with unread bytes would reset the
    * connection and could destroy the answer on its way.
@@ -206,7 +213,7 @@ export class Connection {
       const bytes = await this.reader.read(Number.MAX_SAFE_INTEGER).catch(() => undefined);
       if (bytes === undefined) break;
     }
-    this.options.transport.destroy();
+    await this.#close();
   }
 }
 

@@ -24,6 +24,8 @@ export const IDLE_TIMEOUT_MS = 120_000;
 export const RESPONSE_STALL_TIMEOUT_MS = 60_000;
 /** Milliseconds to wait for the client's end of stream after ours, so that a reset does not destroy what it still reads. */
 export const LINGER_TIMEOUT_MS = 5_000;
+/** Milliseconds for the last bytes of a closed connection to leave before it is cut. */
+export const CLOSE_TIMEOUT_MS = 60_000;
 /** How often deadlines are checked. */
 export const DEADLINE_CHECK_INTERVAL_MS = 1_000;
 

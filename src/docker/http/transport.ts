@@ -50,7 +50,16 @@ export class Transport {
     this.socket.shutdown();
   }
 
-  /** Closes both directions now. */
+  /**
+   * Closes both directions after everything written. Unlike `destroy`, what the kernel and the TLS layer hold is still
+   * delivered.
+   */
+  async close(): Promise<void> {
+    await this.finish();
+    if (!this.#closed) this.socket.end();
+  }
+
+  /** Closes both directions now; what is on its way is lost. */
   destroy(): void {
     if (this.#closed) return;
     this.socket.terminate();

@@ -12,7 +12,7 @@ export function volumeRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>();
   const { volumes } = engine;
 
-  app.get("/volumes", async (c) => c.json({ Volumes: await volumes.list(filtersQuery(c)), Warnings: null }));
+  app.get("/volumes", async (c) => c.json({ Volumes: await volumes.list(filtersQuery(c)), Warnings: [] }));
 
   app.post("/volumes/create", async (c) => {
     const request = await jsonBody<Partial<Schemas["VolumeCreateRequest"]>>(c, "VolumeCreate", {});
