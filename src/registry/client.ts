@@ -73,8 +73,9 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
           signal.throwIfAborted();
           // Plain HTTP is tried only when TLS got us nowhere; a mirror that fails for any reason is passed over.
           const tryNext = endpoint.mirror || (error instanceof RegistryError && error.code === "unavailable");
-          failure =
-            failure === undefined || !isConnectionFailure(error) || endpoint.url.startsWith("https:") ? error : failure;
+          // Without TLS nobody listens there: then what happened with TLS says more.
+          const keep = failure !== undefined && endpoint.url.startsWith("http:") && isRefused(error);
+          failure = keep ? failure : error;
           if (!tryNext) throw error;
         }
       }
@@ -84,6 +85,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
   };
 }
 
+const isRefused = (error: unknown): boolean => error instanceof Error && error.message.includes("connection refused");
 const isConnectionFailure = (error: unknown): boolean => error instanceof RegistryError && error.code === "unavailable";
 
 /** One repository at one endpoint. */

@@ -71,8 +71,8 @@ export async function pullImage(
       }
     }
     await context.catalog.changeRepositories((repositories) => setName(repositories, named, id));
-    const stored = context.catalog.images.get(id);
-    if (stored === undefined || stored.record.hidden) {
+    const kept = context.catalog.images.get(id);
+    if (kept === undefined || kept.record.hidden) {
       throw conflict(`image ${familiarString(reference)} was removed while it was being pulled: pull it again`);
     }
     progress({ status: `Digest: ${remote.digest}` });
@@ -128,11 +128,13 @@ async function storeImage(
     return (message) => progress({ ...message, id });
   };
   const stored = disks.storedPrefix(diffIds).count;
-  const wanted = diffIds.flatMap((diffId, index) => (index >= stored && diffId !== EMPTY_LAYER_DIFF_ID ? [index] : []));
+  /** Layers from `first` on that have content; an empty one needs no download. */
+  const from = (first: number): number[] =>
+    diffIds.flatMap((diffId, index) => (index >= first && diffId !== EMPTY_LAYER_DIFF_ID ? [index] : []));
   for (const index of diffIds.keys()) {
     layerProgress(index)({ status: index < stored ? "Already exists" : "Pulling fs layer", progressDetail: {} });
   }
-  for (const index of wanted.slice(1)) layerProgress(index)({ status: "Waiting", progressDetail: {} });
+  for (const index of from(stored).slice(1)) layerProgress(index)({ status: "Waiting", progressDetail: {} });
 
   // Started by the first layer that is really needed: another pull may be making this very disk, and we then wait for it.
   let downloads: ReturnType<typeof startDownloads> | undefined;
@@ -141,12 +143,7 @@ async function storeImage(
       diffIds,
       {
         open(index) {
-          downloads ??= startDownloads(
-            remote,
-            wanted.filter((candidate) => candidate >= index),
-            layerProgress,
-            signal,
-          );
+          downloads ??= startDownloads(remote, from(index), layerProgress, signal);
           layerProgress(index)({ status: "Extracting", progressDetail: {} });
           return downloads.open(index);
         },
