@@ -1,0 +1,48 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import type { ContainerConfiguration } from "../../src/link/guest-configuration.ts";
+
+/** The files under /etc that Docker writes. They live beside the container's content, so that the image's stay as they are. */
+export const ETC_FILES = ["hostname", "hosts", "resolv.conf"] as const;
+
+export const hostsText = ({ hostname, domainname, network }: ContainerConfiguration): string => {
+  const lines = [
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::\tip6-localnet",
+    "ff00::\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+    ...network.hosts.map(({ address, names }) => `${address}\t${names.join(" ")}`),
+  ];
+  const names = domainname === "" ? hostname : `${hostname}.${domainname} ${hostname}`;
+  for (const { addresses } of network.interfaces) {
+    for (const { address } of addresses) lines.push(`${address}\t${names}`);
+  }
+  return `${lines.join("\n")}\n`;
+};
+
+export const resolvText = ({ network }: ContainerConfiguration): string => {
+  const lines = network.nameservers.map((server) => `nameserver ${server}`);
+  if (network.search.length > 0) lines.push(`search ${network.search.join(" ")}`);
+  if (network.options.length > 0) lines.push(`options ${network.options.join(" ")}`);
+  return lines.map((line) => `${line}\n`).join("");
+};
+
+/**
+ * Writes the files into `directory`. What the container changed in one survives a restart as long as what we would
+ * write is the same as last time.
+ */
+export const writeEtcFiles = (directory: string, configuration: ContainerConfiguration): void => {
+  const contents: Record<(typeof ETC_FILES)[number], string> = {
+    hostname: `${configuration.hostname}\n`,
+    hosts: hostsText(configuration),
+    "resolv.conf": resolvText(configuration),
+  };
+  for (const name of ETC_FILES) {
+    const file = `${directory}/${name}`;
+    const generated = `${file}.generated`;
+    if (existsSync(file) && existsSync(generated) && readFileSync(generated, "utf8") === contents[name]) continue;
+    writeFileSync(file, contents[name], { mode: 0o644 });
+    writeFileSync(generated, contents[name], { mode: 0o600 });
+  }
+};

@@ -1,0 +1,169 @@
+import { closeSync, readdirSync, readFileSync } from "node:fs";
+import type { InterfaceConfiguration } from "../../src/link/guest-configuration.ts";
+import { ioctl, SystemError, socket } from "../system/libc.ts";
+import { waitForDevice } from "./uevents.ts";
+
+/** Milliseconds to wait for a network interface that the configuration names. */
+const INTERFACE_WAIT_LIMIT = 5_000;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_DGRAM = 2;
+const REQUEST = {
+  addRoute: 0x890b,
+  setFlags: 0x8914,
+  setAddress: 0x8916,
+  setNetmask: 0x891c,
+  setMtu: 0x8922,
+  setName: 0x8923,
+  interfaceIndex: 0x8933,
+} as const;
+const FLAG_UP = 1;
+const ROUTE_UP_GATEWAY = 0x3;
+
+/** struct ifreq: 16 bytes of name and 24 of value. */
+const interfaceRequest = (name: string, fill: (value: DataView) => void = () => undefined): Uint8Array => {
+  const request = new Uint8Array(40);
+  request.set(Buffer.from(name).subarray(0, 15));
+  fill(new DataView(request.buffer, 16));
+  return request;
+};
+
+const putAddress = (view: DataView, offset: number, address: string): void => {
+  view.setUint16(offset, AF_INET, true);
+  for (const [index, part] of address.split(".").entries()) view.setUint8(offset + 4 + index, Number(part));
+};
+
+const netmask = (prefix: number): string => {
+  const bits = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
+  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 0xff).join(".");
+};
+
+/** The 16 bytes of an IPv6 address. */
+export const parseIPv6 = (text: string): Uint8Array => {
+  const bytes = new Uint8Array(16);
+  const [head = "", tail] = text.split("::");
+  const groups = (part: string): number[] =>
+    part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
+  const left = groups(head);
+  const right = tail === undefined ? [] : groups(tail);
+  const view = new DataView(bytes.buffer);
+  for (const [index, group] of left.entries()) view.setUint16(index * 2, group);
+  for (const [index, group] of right.entries()) view.setUint16(16 - (right.length - index) * 2, group);
+  return bytes;
+};
+
+const interfaceByMac = (mac: string): string | undefined =>
+  readdirSync("/sys/class/net").find((name) => {
+    try {
+      return readFileSync(`/sys/class/net/${name}/address`, "utf8").trim() === mac;
+    } catch {
+      // Gone or renamed since the directory was read.
+      return false;
+    }
+  });
+
+const setUp = (control: number, name: string): void =>
+  ioctl(
+    control,
+    REQUEST.setFlags,
+    interfaceRequest(name, (view) => view.setUint16(0, FLAG_UP, true)),
+  );
+
+/** Brings loopback and every configured interface up, with name, addresses and routes. Throws with the interface's name. */
+export const configureNetwork = (interfaces: InterfaceConfiguration[]): void => {
+  const control = socket(AF_INET, SOCK_DGRAM, 0);
+  try {
+    setUp(control, "lo");
+    for (const configuration of interfaces) {
+      const found = waitForDevice(() => interfaceByMac(configuration.mac), INTERFACE_WAIT_LIMIT);
+      if (found === undefined) throw new Error(`no network adapter with address ${configuration.mac}`);
+      try {
+        configureInterface(control, found, configuration);
+      } catch (error) {
+        if (error instanceof SystemError) throw new Error(`network interface ${configuration.name}: ${error.message}`);
+        throw error;
+      }
+    }
+  } finally {
+    closeSync(control);
+  }
+};
+
+const configureInterface = (control: number, found: string, configuration: InterfaceConfiguration): void => {
+  const { name, addresses, gateway, gateway6, mtu } = configuration;
+  if (found !== name) {
+    const request = interfaceRequest(found);
+    request.set(Buffer.from(name).subarray(0, 15), 16);
+    ioctl(control, REQUEST.setName, request);
+  }
+  if (mtu !== undefined)
+    ioctl(
+      control,
+      REQUEST.setMtu,
+      interfaceRequest(name, (view) => view.setUint32(0, mtu, true)),
+    );
+  setUp(control, name);
+  const v4 = addresses.filter(({ address }) => !address.includes(":"));
+  const v6 = addresses.filter(({ address }) => address.includes(":"));
+  for (const [index, { address, prefixLength }] of v4.entries()) {
+    const label = index === 0 ? name : `${name}:${index}`;
+    ioctl(
+      control,
+      REQUEST.setAddress,
+      interfaceRequest(label, (view) => putAddress(view, 0, address)),
+    );
+    ioctl(
+      control,
+      REQUEST.setNetmask,
+      interfaceRequest(label, (view) => putAddress(view, 0, netmask(prefixLength))),
+    );
+  }
+  if (gateway !== undefined) ioctl(control, REQUEST.addRoute, defaultRoute(gateway));
+  if (v6.length > 0) configureIPv6(control, name, v6, gateway6);
+};
+
+/** struct rtentry for the default route. */
+const defaultRoute = (gateway: string): Uint8Array => {
+  const route = new Uint8Array(120);
+  const view = new DataView(route.buffer);
+  putAddress(view, 8, "0.0.0.0");
+  putAddress(view, 24, gateway);
+  putAddress(view, 40, "0.0.0.0");
+  view.setUint16(56, ROUTE_UP_GATEWAY, true);
+  return route;
+};
+
+const configureIPv6 = (
+  control: number,
+  name: string,
+  addresses: { address: string; prefixLength: number }[],
+  gateway: string | undefined,
+): void => {
+  const request = interfaceRequest(name);
+  ioctl(control, REQUEST.interfaceIndex, request);
+  const index = new DataView(request.buffer).getInt32(16, true);
+  const control6 = socket(AF_INET6, SOCK_DGRAM, 0);
+  try {
+    for (const { address, prefixLength } of addresses) {
+      const assignment = new Uint8Array(24);
+      const view = new DataView(assignment.buffer);
+      assignment.set(parseIPv6(address));
+      view.setUint32(16, prefixLength, true);
+      view.setInt32(20, index, true);
+      ioctl(control6, REQUEST.setAddress, assignment);
+    }
+    if (gateway !== undefined) {
+      // struct in6_rtmsg: destination, source, gateway, type, lengths, metric, info, flags, index.
+      const route = new Uint8Array(80);
+      const view = new DataView(route.buffer);
+      route.set(parseIPv6(gateway), 32);
+      view.setUint32(56, 1, true);
+      view.setUint32(72, ROUTE_UP_GATEWAY, true);
+      view.setInt32(76, index, true);
+      ioctl(control6, REQUEST.addRoute, route);
+    }
+  } finally {
+    closeSync(control6);
+  }
+};

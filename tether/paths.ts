@@ -1,0 +1,11 @@
+/** Where the tether keeps things in the guest. The boot medium is read-only; /run is a tmpfs. */
+export const PATHS = {
+  launcher: "/sbin/launcher",
+  busybox: "/bin/busybox",
+  makeFilesystem: "/sbin/mke2fs",
+  /** The container's root as the tether prepares it. */
+  root: "/run/tether/root",
+  /** Mount points of whole disks, one directory each. */
+  disks: "/run/tether/disks",
+  cgroup: "/sys/fs/cgroup/container",
+} as const;

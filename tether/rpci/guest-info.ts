@@ -1,0 +1,50 @@
+import { formatRpciCommand, parseRpciReply } from "../../src/format/rpci.ts";
+import { openSerialTransport } from "./serial.ts";
+import type { RpciTransport } from "./transport.ts";
+import { openVsockTransport } from "./vsock.ts";
+
+/** Milliseconds for one exchange, and how often it is tried at boot: the host may be about to attach. */
+const BOOT_LIMIT = 5000;
+const BOOT_ATTEMPTS = 12;
+/** Later the tether has other work: an exchange may hold it up this long (milliseconds). */
+const RUNNING_LIMIT = 1500;
+const RUNNING_ATTEMPTS = 5;
+const RETRY_PAUSE = 500;
+
+/** guestinfo as the guest sees it. */
+export class GuestInfo {
+  readonly #transport: RpciTransport;
+
+  /** Throws when the hypervisor cannot be asked in any way. */
+  constructor() {
+    const transport = openVsockTransport() ?? openSerialTransport("/dev/ttyS3");
+    if (transport === undefined) throw new Error("no guest RPC transport: neither vsock nor /dev/ttyS3");
+    this.#transport = transport;
+  }
+
+  get(key: string): string | undefined {
+    const command = formatRpciCommand({ kind: "info-get", key });
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const reply = parseRpciReply(this.#transport.exchange(command, BOOT_LIMIT));
+        return reply.ok ? reply.value : undefined;
+      } catch (error) {
+        if (attempt === BOOT_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  /** Never rejects: resolves to why the value was not stored, or undefined. */
+  async set(key: string, value: string): Promise<string | undefined> {
+    const command = formatRpciCommand({ kind: "info-set", key, value });
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const reply = parseRpciReply(this.#transport.exchange(command, RUNNING_LIMIT));
+        return reply.ok ? undefined : reply.reason;
+      } catch (error) {
+        if (attempt === RUNNING_ATTEMPTS) return String(error);
+        await Bun.sleep(RETRY_PAUSE);
+      }
+    }
+  }
+}
