@@ -1,3 +1,4 @@
+import type { EventLog } from "../event/event-log.ts";
 import type { DiskStore, Hypervisor } from "../hypervisor/contract.ts";
 import type { Reference } from "../model/data.ts";
 import type { Registry } from "../model/registry.ts";
@@ -5,7 +6,6 @@ import type { ServerCertificate } from "../server/certificate.ts";
 import type { DatastoreFolder } from "../storage/datastore-folder.ts";
 import type { FileLocks } from "../storage/file-locks.ts";
 import type { TaskManager } from "../task/task.ts";
-import type { EventLog } from "../event/event-log.ts";
 import type { Host } from "./host.ts";
 import type { InventoryStore } from "./inventory-store.ts";
 import type { Naming } from "./naming.ts";

@@ -7,8 +7,7 @@ export class Network extends Entity {
   constructor(context: LabContext, reference: Reference, name: string, parent: Entity) {
     super(context, reference, name, parent);
     this.properties({
-      summary: () =>
-        data("NetworkSummary", { network: reference, name: this.name, accessible: true, ipPoolName: "" }),
+      summary: () => data("NetworkSummary", { network: reference, name: this.name, accessible: true, ipPoolName: "" }),
       host: () => [context.host.reference],
       vm: () => context.host.virtualMachines.filter((vm) => vm.usesNetwork(this)).map((vm) => vm.reference),
     });
