@@ -13,7 +13,7 @@ import {
   type Platform,
   parseManifest,
 } from "./manifest.ts";
-import { DEFAULT_DOMAIN, familiarName, familiarString, type ImageReference } from "./reference.ts";
+import { DEFAULT_DOMAIN, familiarName, familiarString, type ImageReference, isTag } from "./reference.ts";
 import { RegistryError } from "./registry-error.ts";
 import { checkAllowed, type Endpoint, endpointsOf, type RegistrySettings } from "./settings.ts";
 import { readBody, send } from "./transport.ts";
@@ -47,40 +47,60 @@ export interface RegistryClient {
     credentials: Credentials | undefined,
     signal: AbortSignal,
   ): Promise<RemoteImage>;
+  /** Every tag of a repository (docker pull --all-tags). */
+  tags(reference: ImageReference, credentials: Credentials | undefined, signal: AbortSignal): Promise<string[]>;
   /** Checks credentials; the identity token, if the registry gives one, replaces the password from now on. */
   login(credentials: Credentials & { serveraddress?: string }): Promise<{ identityToken?: string }>;
+}
+
+const TAG_PAGE = 1000;
+const TAG_PAGE_LIMIT = 20;
+
+function parseTags(bytes: Uint8Array): string[] {
+  try {
+    const { tags } = JSON.parse(new TextDecoder().decode(bytes)) as { tags?: unknown };
+    return Array.isArray(tags) ? tags.filter((tag): tag is string => typeof tag === "string" && isTag(tag)) : [];
+  } catch (cause) {
+    throw new RegistryError("invalid", "the registry's list of tags is not JSON", { cause });
+  }
 }
 
 const NOTHING = new AbortController().signal;
 
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  return {
-    async image(reference, platform, credentials, signal) {
-      const settings = options.settings();
-      checkAllowed(reference.domain, settings);
-      let failure: unknown;
-      for (const endpoint of endpointsOf(reference.domain, settings)) {
-        const repository = new Repository(
-          endpoint,
-          reference,
-          endpoint.mirror ? undefined : credentials,
-          settings,
-          options.userAgent,
-        );
-        try {
-          return await repository.image(platform, signal);
-        } catch (error) {
-          signal.throwIfAborted();
-          // Plain HTTP is tried only when TLS got us nowhere; a mirror that fails for any reason is passed over.
-          const tryNext = endpoint.mirror || (error instanceof RegistryError && error.code === "unavailable");
-          // Without TLS nobody listens there: then what happened with TLS says more.
-          const keep = failure !== undefined && endpoint.url.startsWith("http:") && isRefused(error);
-          failure = keep ? failure : error;
-          if (!tryNext) throw error;
-        }
+  /** Tries a registry's endpoints in order: mirrors first, and plain HTTP last. */
+  async function atEndpoint<T>(
+    reference: ImageReference,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+    work: (repository: Repository) => Promise<T>,
+  ): Promise<T> {
+    const settings = options.settings();
+    checkAllowed(reference.domain, settings);
+    let failure: unknown;
+    for (const endpoint of endpointsOf(reference.domain, settings)) {
+      // A mirror is another party: it gets no credentials.
+      const own = endpoint.mirror ? undefined : credentials;
+      try {
+        return await work(new Repository(endpoint, reference, own, settings, options.userAgent));
+      } catch (error) {
+        signal.throwIfAborted();
+        // Plain HTTP is tried only when TLS got us nowhere; a mirror that fails for any reason is passed over.
+        const tryNext = endpoint.mirror || isConnectionFailure(error);
+        // Without TLS nobody listens there: then what happened with TLS says more.
+        const keep = failure !== undefined && endpoint.url.startsWith("http:") && isRefused(error);
+        failure = keep ? failure : error;
+        if (!tryNext) throw error;
       }
-      throw failure;
-    },
+    }
+    throw failure;
+  }
+
+  return {
+    image: (reference, platform, credentials, signal) =>
+      atEndpoint(reference, credentials, signal, (repository) => repository.image(platform, signal)),
+    tags: (reference, credentials, signal) =>
+      atEndpoint(reference, credentials, signal, (repository) => repository.tags(signal)),
     login: (credentials) => login(credentials, options.settings(), options.userAgent),
   };
 }
@@ -131,6 +151,27 @@ class Repository {
           blobSignal,
         ),
     };
+  }
+
+  async tags(signal: AbortSignal): Promise<string[]> {
+    const tags: string[] = [];
+    let path = `tags/list?n=${TAG_PAGE}`;
+    for (let page = 0; page < TAG_PAGE_LIMIT; page++) {
+      const response = await this.#get(path, {}, signal);
+      if (!response.ok) throw await this.#error(response, "manifest");
+      const bytes = await readBody(response, MANIFEST_LIMIT_BYTES, "the list of tags");
+      const found = parseTags(bytes);
+      tags.push(...found);
+      // The next page is a link; only its parameters are taken from the registry, never its host.
+      const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("link") ?? "")?.[1];
+      const query = next === undefined ? null : URL.parse(next, this.endpoint.url);
+      if (query === null || found.length === 0) return tags;
+      path = `tags/list${query.search}`;
+    }
+    throw new RegistryError(
+      "invalid",
+      `repository ${familiarName(this.reference)} has too many tags to pull all of them`,
+    );
   }
 
   async #manifest(

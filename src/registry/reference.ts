@@ -26,6 +26,8 @@ const DOMAIN = new RegExp(`^(?:${COMPONENT}(?:\\.${COMPONENT})*|\\[[a-fA-F0-9:]+
 const PATH_COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^\w[\w.-]{0,127}$/;
 
+export const isTag = (text: string): boolean => TAG.test(text);
+
 const malformed = (detail = ""): RegistryError =>
   new RegistryError("invalid", `invalid reference format${detail === "" ? "" : `: ${detail}`}`);
 

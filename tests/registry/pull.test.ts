@@ -143,6 +143,14 @@ describe("pull", () => {
     for (const lines of [first, second]) expect(statuses(lines).at(-1)).toStartWith("Status: Downloaded newer image");
   });
 
+  test("without a tag, takes every tag", async () => {
+    await push("base", "tags:one");
+    await push("more", "tags:two");
+    await pull(`${registry.address}/tags`);
+    for (const tag of ["one", "two"])
+      expect((await service.store.resolve(`${registry.address}/tags:${tag}`)).os).toBe("linux");
+  });
+
   test("chooses from a list by platform, and by digest", async () => {
     const manifest = async (name: string) =>
       run("skopeo", "inspect", "--raw", "--tls-verify=false", `docker://${registry.address}/${name}`);

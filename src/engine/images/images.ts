@@ -5,8 +5,8 @@ import type { Platform } from "../../registry/manifest.ts";
 import { familiarString, withDefaultTag } from "../../registry/reference.ts";
 import type { RegistrySettings } from "../../registry/settings.ts";
 import type { DatastoreFiles, DatastorePath } from "../../vsphere/contract.ts";
-import type { Images, RegistryCredentials } from "../contract.ts";
-import { EngineError, invalid } from "../errors.ts";
+import type { Images, ProgressSink, RegistryCredentials } from "../contract.ts";
+import { EngineError, invalid, notFound } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import { Catalog, type CatalogImage } from "./catalog.ts";
 import type { ImageStore, ImageUsage, StoredImage } from "./contract.ts";
@@ -16,7 +16,7 @@ import { importImage } from "./import.ts";
 import { imageLayout } from "./layout.ts";
 import { loadImages } from "./load.ts";
 import { combineImageName, findImage, parseImageName, setName } from "./names.ts";
-import { engineError, pullImage } from "./pull.ts";
+import { engineError, type PullRequest, pullImage } from "./pull.ts";
 import { collectHidden, pruneImages, type RemoveContext, removeImage } from "./remove.ts";
 import { SharedWork } from "./shared-work.ts";
 
@@ -70,7 +70,7 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
   const pulls = new SharedWork();
   const { platform } = options;
 
-  const nameOf = (image: CatalogImage): Record<string, string> => image.configuration.config.Labels ?? {};
+  const labelsOf = (image: CatalogImage): Record<string, string> => image.configuration.config.Labels ?? {};
   const publish = (action: ImageEvent["action"], id: string, name: string, labels: Record<string, string> = {}): void =>
     options.publish({ action, id, attributes: { ...labels, name } });
   const removal: RemoveContext = {
@@ -107,17 +107,29 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
     },
   };
 
+  async function pullOne(request: PullRequest, progress: ProgressSink, signal: AbortSignal): Promise<void> {
+    const name = familiarString(request.reference);
+    const key = digestOf(JSON.stringify([name, request.platform ?? "", request.credentials ?? {}]));
+    await pulls.run(key, progress, signal, async (sharedProgress, sharedSignal) => {
+      const id = await pullImage({ catalog, disks, registry, platform }, request, sharedProgress, sharedSignal);
+      const image = catalog.images.get(id);
+      publish("pull", name, name, image && labelsOf(image));
+    });
+  }
+
   const images: Images = {
     async pull(name, { tag, platform: wanted, credentials, progress, signal }) {
-      const reference = withDefaultTag(combineImageName(name, tag));
-      const key = digestOf(JSON.stringify([familiarString(reference), wanted ?? "", credentials ?? {}]));
-      const context = { catalog, disks, registry, platform };
-      await pulls.run(key, progress, signal, async (sharedProgress, sharedSignal) => {
-        const request = { reference, platform: wanted, credentials };
-        const id = await pullImage(context, request, sharedProgress, sharedSignal);
-        const image = catalog.images.get(id);
-        publish("pull", familiarString(reference), familiarString(reference), image && nameOf(image));
-      });
+      // `docker pull --all-tags` sends no tag, and may leave the colon.
+      const named = combineImageName(name.replace(/:$/, ""), tag);
+      const allTags = named.tag === undefined && named.digest === undefined;
+      const references = allTags
+        ? (await registry.tags(named, credentials, signal).catch(throwEngineError)).map((each) => ({
+            ...named,
+            tag: each,
+          }))
+        : [named];
+      if (references.length === 0) throw notFound(`manifest for ${familiarString(named)} not found: it has no tags`);
+      for (const reference of references) await pullOne({ reference, platform: wanted, credentials }, progress, signal);
     },
     async load(tar, loadOptions) {
       for (const id of await loadImages({ catalog, disks }, tar, loadOptions)) publish("load", id, id);
@@ -146,7 +158,7 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
         throw invalid("refusing to create an ambiguous tag using digest algorithm as name");
       }
       await catalog.changeRepositories((repositories) => setName(repositories, reference, image.record.id));
-      publish("tag", image.record.id, familiarString(reference), nameOf(image));
+      publish("tag", image.record.id, familiarString(reference), labelsOf(image));
     },
     remove: (reference, removeOptions) => exclusively(() => removeImage(removal, reference, removeOptions)),
     prune: (filters) =>
@@ -173,6 +185,10 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
       [...catalog.disks.values()].flatMap(({ layers }) => layers).reduce((sum, { bytes }) => sum + bytes, 0),
   };
 }
+
+const throwEngineError = (error: unknown): never => {
+  throw engineError(error);
+};
 
 function storedImage(catalog: Catalog, { record, configuration }: CatalogImage): StoredImage {
   const disk = catalog.disks.get(record.disk);
