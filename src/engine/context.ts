@@ -36,6 +36,8 @@ export interface EngineContext extends InfrastructureContext {
   readonly loaders: VirtualMachineLoaders;
   readonly volumes: VolumeStore;
   readonly images: ImageStore;
+  /** Images that only a removed container still held may go. */
+  containerRemoved(): Promise<void>;
   readonly defaults: { memoryMB: number; cpus: number };
   /** Most containers of this VCH; 0 for no limit. */
   readonly containerLimit: number;

@@ -7,18 +7,23 @@ import type { PathStat } from "../contract.ts";
 import { EngineError, invalid, notFound } from "../errors.ts";
 import { deferred } from "../waiting.ts";
 import type { Container } from "./container.ts";
-import { withStoppedDisk } from "./stopped-disk.ts";
+import { locate, withStoppedDisk } from "./stopped-disk.ts";
 
-/** Where the container's tree is now: `work` gets the session and the tree's name in it. */
+/** Where the path is now: `work` gets the session, the tree's name in it, and the path in that tree. */
 async function withTree<T>(
   context: EngineContext,
   container: Container,
-  options: { write: boolean },
-  work: (link: LinkSession, tree: TreeTarget) => Promise<T>,
+  options: { write: boolean; path: string },
+  work: (link: LinkSession, tree: TreeTarget, path: string) => Promise<T>,
 ): Promise<T> {
   await container.finishing;
-  if (container.isRunning) return await work(await container.link(), "container");
-  return await withStoppedDisk(context, container, (link, mount) => work(link, { mount }), options);
+  if (container.isRunning) return await work(await container.link(), "container", options.path);
+  const { disk, path, readOnly } = locate(context, container, options.path);
+  if (options.write && readOnly) throw new EngineError("forbidden", "container rootfs or volume is marked read-only");
+  return await withStoppedDisk(context, container, (link, mount) => work(link, { mount }, path), {
+    write: options.write,
+    disk,
+  });
 }
 
 const pathStatOf = ({ name, size, mode, mtime, linkTarget }: FileStat): PathStat => ({
@@ -52,7 +57,9 @@ function translate(error: unknown, container: Container, path: string): unknown 
 export async function pathStat(context: EngineContext, container: Container, path: string): Promise<PathStat> {
   try {
     return pathStatOf(
-      await withTree(context, container, { write: false }, (link, tree) => link.call("pathStat", { tree, path })),
+      await withTree(context, container, { write: false, path }, (link, tree, inner) =>
+        link.call("pathStat", { tree, path: inner }),
+      ),
     );
   } catch (error) {
     throw translate(error, container, path);
@@ -66,8 +73,8 @@ export async function readArchive(
 ): Promise<{ stat: PathStat; tar: ReadableStream<Uint8Array> }> {
   const opened = deferred<{ stat: PathStat; messages: AsyncIterator<Uint8Array>; channel: Channel }>();
   const done = deferred<void>();
-  const work = withTree(context, container, { write: false }, async (link, tree) => {
-    const channel = link.open("archiveRead", { tree, path });
+  const work = withTree(context, container, { write: false, path }, async (link, tree, inner) => {
+    const channel = link.open("archiveRead", { tree, path: inner });
     const messages = channel[Symbol.asyncIterator]();
     const first = await messages.next();
     if (first.done || first.value.kind !== "control")
@@ -113,11 +120,9 @@ export async function writeArchive(
   tar: ReadableStream<Uint8Array>,
   options: { noOverwriteDirNonDir: boolean; copyOwner: boolean },
 ): Promise<void> {
-  if (!container.isRunning && container.document.hostConfig.ReadonlyRootfs)
-    throw new EngineError("forbidden", "container rootfs is marked read-only");
   try {
-    await withTree(context, container, { write: true }, async (link, tree) => {
-      const channel = link.open("archiveWrite", { tree, path, ...options });
+    await withTree(context, container, { write: true, path }, async (link, tree, inner) => {
+      const channel = link.open("archiveWrite", { tree, path: inner, ...options });
       const answers = drain(channel);
       try {
         for await (const bytes of tar) await channel.send(STREAM.stdin, bytes);

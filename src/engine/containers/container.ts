@@ -26,6 +26,8 @@ export class Container implements GuestOwner {
   status: ContainerStatus = "created";
   /** The present run, or the last one. */
   run: RunRecord | undefined;
+  /** Number of runs that ended under this engine: tells one run from the next. */
+  endedRuns = 0;
   /** The guest's last word in the present run. */
   guest: GuestState | undefined;
   /** Settled by the first report of a run that is being started. */

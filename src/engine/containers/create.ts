@@ -1,7 +1,7 @@
 /** `docker create`: check, plan, make volumes, then one CreateVM that carries everything. */
 
 import { NetworkError } from "../../network/contract.ts";
-import type { DiskSpec, NetworkAdapterSpec } from "../../vsphere/contract.ts";
+import { type DiskSpec, type NetworkAdapterSpec, VSphereFault } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contract.ts";
 import { conflict, EngineError, invalid, notFound, notImplemented } from "../errors.ts";
@@ -161,10 +161,11 @@ async function makeVirtualMachine(
     });
   } catch (error) {
     forget();
-    // What a failed CreateVM may have left is of no use to anybody.
-    await context.vsphere.files.remove(directory).catch((problem: unknown) => {
-      context.log(`${directory}: ${problem instanceof Error ? problem.message : problem}`);
-    });
+    // Only when vSphere refused: after a lost answer the VM may be there, and the next start finds out.
+    if (error instanceof VSphereFault)
+      await context.vsphere.files.remove(directory).catch((problem: unknown) => {
+        context.log(`${directory}: ${problem instanceof Error ? problem.message : problem}`);
+      });
     throw error;
   }
 }

@@ -35,6 +35,9 @@ export async function destroyContainer(
   publishContainer(context.events, container, "destroy");
   container.removed.resolve();
   container.wake();
+  await context.containerRemoved().catch((error: unknown) => {
+    context.log(`images: ${error instanceof Error ? error.message : error}`);
+  });
   if (options.volumes)
     for (const name of new Set(anonymous)) {
       try {

@@ -1,18 +1,47 @@
-/** The RW disk of a container that is not running, mounted in a loader VM. */
+/** The disks of a container that is not running, mounted in a loader VM. */
 import type { LinkSession } from "../../link/contract.ts";
+import type { DatastorePath } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { conflict } from "../errors.ts";
 import { RW_DISK } from "../paths.ts";
 import type { Container } from "./container.ts";
+import { volumeMounts } from "./container-events.ts";
 
-/** Read-only unless `write`. Throws when the container is started meanwhile. */
+/** Where a path of the container is: on its root disk, or on a volume's. */
+export interface DiskLocation {
+  disk: DatastorePath;
+  /** Path on that disk. */
+  path: string;
+  readOnly: boolean;
+}
+
+export function locate(context: EngineContext, container: Container, path: string): DiskLocation {
+  const absolute = path.startsWith("/") ? path : `/${path}`;
+  const mount = volumeMounts(container)
+    .filter(({ destination }) => absolute === destination || absolute.startsWith(`${destination}/`))
+    .sort((a, b) => b.destination.length - a.destination.length)[0];
+  if (!mount)
+    return {
+      disk: `${context.paths.container(container.id)}/${RW_DISK}`,
+      path: absolute,
+      readOnly: container.document.hostConfig.ReadonlyRootfs === true,
+    };
+  const inside = absolute.slice(mount.destination.length) || "/";
+  return {
+    disk: mount.path,
+    path: mount.subpath === undefined ? inside : `/${mount.subpath}${inside}`,
+    readOnly: mount.readOnly,
+  };
+}
+
+/** Mounted read-only unless `write`. Throws when the container is started meanwhile. */
 export async function withStoppedDisk<T>(
   context: EngineContext,
   container: Container,
   work: (link: LinkSession, mount: string) => Promise<T>,
-  options: { write: boolean } = { write: false },
+  options: { write: boolean; disk?: DatastorePath } = { write: false },
 ): Promise<T> {
-  const path = `${context.paths.container(container.id)}/${RW_DISK}`;
+  const path = options.disk ?? `${context.paths.container(container.id)}/${RW_DISK}`;
   return await context.loaders.use([{ path, readOnly: !options.write }], async ({ link, disks: [disk] }) => {
     if (container.isRunning || container.starting || !disk)
       throw conflict(`container ${container.name} was started meanwhile: try again`);

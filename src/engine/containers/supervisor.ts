@@ -233,9 +233,9 @@ function dieAttributes(container: Container, exitCode: number): Record<string, s
 /** The VM went off. The guest's last word may still be on its way; without one the run counts as killed. */
 async function poweredOff(context: EngineContext, container: Container): Promise<void> {
   if (!container.isRunning && !container.starting) return;
-  const run = container.run;
+  const { endedRuns } = container;
   await within(container.turn, LAST_WORD_GRACE, () => undefined);
-  if (container.run !== run || (!container.isRunning && !container.starting)) return;
+  if (container.endedRuns !== endedRuns || (!container.isRunning && !container.starting)) return;
   const failed = container.starting !== undefined;
   finish(context, container, {
     ...(failed ? { version: 1 } : container.run),
@@ -253,6 +253,7 @@ export function finish(context: EngineContext, container: Container, end: RunRec
   if (container.finishing || (!container.isRunning && !container.starting)) return;
   const { starting } = container;
   if (end.boot !== undefined) container.bootFinished(end.boot);
+  container.endedRuns++;
   const exitCode = end.exitCode ?? EXIT_UNKNOWN;
   const record: RunRecord = { ...end, finishedAt: end.finishedAt ?? formatTime(nowNanoseconds()) };
   container.run = record;

@@ -37,6 +37,8 @@ export interface VolumeRequest {
 }
 
 const DRIVERS = ["local", "vsphere"] as const;
+/** It is the name of a directory on the datastore. */
+const LONGEST_NAME = 200;
 /** Docker marks anonymous volumes so. */
 export const ANONYMOUS_LABEL = "com.docker.volume.anonymous";
 
@@ -88,7 +90,9 @@ export class VolumeStore {
     const driver = volumeDriver(request.driver);
     const capacityBytes = volumeCapacity(request.options ?? {});
     const name = request.name || newId();
-    if (!NAME_RULE.test(name) || name.length > 200)
+    if (name.length === 1)
+      throw invalid(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
+    if (!NAME_RULE.test(name) || name.length > LONGEST_NAME)
       throw invalid(
         `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only ${JSON.stringify(NAME_CHARACTERS)} are allowed. If you intended to pass a host directory, use absolute path`,
       );

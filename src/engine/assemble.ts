@@ -1,0 +1,160 @@
+/** Puts the engine together out of its parts and takes up what vSphere holds. */
+import type { OpenBridgeNetwork } from "../network/contract.ts";
+import { NetworkError } from "../network/contract.ts";
+import { bootstrapMedium } from "./bootstrap-medium.ts";
+import { ContainerExecs } from "./containers/exec.ts";
+import { makeContainers } from "./containers/index.ts";
+import { adopt, finishReconciliation, watchInventory } from "./containers/reconcile.ts";
+import { ContainerTable } from "./containers/table.ts";
+import type { EngineContext, InfrastructureContext } from "./context.ts";
+import type { Engine } from "./contract.ts";
+import { EngineError } from "./errors.ts";
+import { EventLog } from "./events/event-log.ts";
+import type { GuestLinkOptions, GuestLinks } from "./guests/guest-links.ts";
+import { hostRecord } from "./host-record.ts";
+import type { ImageService, ImagesOptions } from "./images/images.ts";
+import { VSPHERE_CONCURRENCY } from "./limits.ts";
+import { Loaders } from "./loader/pool.ts";
+import { defaultNetworks } from "./networks/default-networks.ts";
+import { makeNetworks } from "./networks/index.ts";
+import { nameLookup } from "./networks/names.ts";
+import type { EngineOptions } from "./options.ts";
+import { enginePaths } from "./paths.ts";
+import { makeSystem } from "./system/index.ts";
+import { makeVolumes } from "./volumes/index.ts";
+import { VolumeStore } from "./volumes/store.ts";
+import { Semaphore } from "./waiting.ts";
+
+/** What touches the machine or the network; tests bring their own. */
+export interface EngineParts {
+  openBridgeNetwork: OpenBridgeNetwork;
+  openGuestLinks(options: GuestLinkOptions): Promise<GuestLinks>;
+  createImages(options: ImagesOptions): Promise<Pick<ImageService, "store" | "images" | "authenticate" | "collect">>;
+}
+
+/**
+ * Rebuilds everything from vSphere and serves. What an earlier engine left half done is finished in the background.
+ * Rejects when vSphere, the bridge network or the link's port cannot be had.
+ */
+export async function assembleEngine(options: EngineOptions, parts: EngineParts): Promise<Engine> {
+  const { vsphere, log } = options;
+  const paths = enginePaths(vsphere.files.datastore, options.name);
+  const table = new ContainerTable();
+  const events = new EventLog();
+  const record = await hostRecord(vsphere.files, paths, options.name);
+  const networks = defaultNetworks(options.name, options.bridge, record.created);
+  const iso = await bootstrapMedium(vsphere.files, paths, options.iso);
+  const view = await vsphere.openView();
+  const undo: (() => Promise<void>)[] = [() => view.close()];
+  try {
+    const bridge = await parts.openBridgeNetwork({
+      owner: options.name,
+      interfaceName: options.bridge.interfaceName,
+      subnet: options.bridge.subnet,
+      gateway: options.bridge.gateway,
+      allowedPorts: [options.link.port],
+      addressesInUse: () => table.all().map((container) => container.document.control.address),
+      names: nameLookup(table),
+      log,
+    });
+    undo.unshift(() => bridge.close({ removeRules: false }));
+    const links = await parts.openGuestLinks({ ...options.link, host: options.link.host ?? options.bridge.gateway });
+    undo.unshift(() => links.close());
+
+    const infrastructure: InfrastructureContext = {
+      name: options.name,
+      vsphere,
+      view,
+      paths,
+      links,
+      events,
+      table,
+      networks,
+      changes: new Semaphore(VSPHERE_CONCURRENCY),
+      iso,
+      leaseAddress: (address) => {
+        try {
+          return bridge.addresses.lease(address);
+        } catch (error) {
+          if (!(error instanceof NetworkError)) throw error;
+          const kind =
+            error.code === "invalid" ? "invalid" : error.code === "address-in-use" ? "forbidden" : "internal";
+          throw new EngineError(kind, error.message, { cause: error });
+        }
+      },
+      log,
+    };
+    const loaders = new Loaders(infrastructure);
+    undo.unshift(() => loaders.close());
+    await loaders.removeLeftovers();
+    const volumes = new VolumeStore(infrastructure, loaders);
+    const imageService = await parts.createImages({
+      files: vsphere.files,
+      loaders,
+      usage: {
+        containersOf: (imageId) =>
+          table
+            .all()
+            .filter(({ document }) => document.image.id === imageId)
+            .map(({ id, name, isRunning }) => ({ id, name, running: isRunning })),
+      },
+      registries: options.registries,
+      publish: ({ action, id, attributes }) => events.publish("image", action, id, attributes),
+      root: paths.images,
+      platform: { os: "linux", architecture: "amd64" },
+      userAgent: `vch/${options.build.version}`,
+      log,
+    });
+    const context: EngineContext = {
+      ...infrastructure,
+      bridge,
+      loaders,
+      volumes,
+      images: imageService.store,
+      containerRemoved: () => imageService.collect(),
+      defaults: options.defaults,
+      containerLimit: options.containerLimit ?? 0,
+      capacity: await vsphere.capacity(),
+    };
+    for (const vm of view.list()) adopt(context, vm);
+    const stopWatching = watchInventory(context);
+    undo.unshift(async () => stopWatching());
+    await volumes.load();
+    const reconciled = finishReconciliation(context).catch((error: unknown) => {
+      log(`reconciling: ${error instanceof Error ? error.message : error}`);
+    });
+    const settings = options.registries();
+    return {
+      containers: makeContainers(context),
+      execs: new ContainerExecs(context),
+      images: imageService.images,
+      volumes: makeVolumes(context),
+      networks: makeNetworks(context),
+      events,
+      system: makeSystem(context, {
+        images: imageService.images,
+        build: options.build,
+        insecureRegistries: settings.insecureRegistries,
+        mirrors: settings.mirrors,
+        authenticate: (credentials) => imageService.authenticate(credentials),
+      }),
+      close: async () => {
+        await undoAll(undo, log);
+        await reconciled;
+      },
+    };
+  } catch (error) {
+    await undoAll(undo, log);
+    throw error;
+  }
+}
+
+async function undoAll(undo: (() => Promise<void>)[], log: (message: string) => void): Promise<void> {
+  for (const step of undo.splice(0)) {
+    try {
+      await step();
+    } catch (error) {
+      log(`closing: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+}

@@ -1,0 +1,130 @@
+/** An engine over fakes. Several engines may be opened over one vSphere, one after the other: that is a restart. */
+
+import { createAddressPool } from "../../network/address-pool.ts";
+import type { BridgeNetwork, PublishedPort } from "../../network/contract.ts";
+import { assembleEngine, type EngineParts } from "../assemble.ts";
+import type { Engine, Images } from "../contract.ts";
+import { notFound, notImplemented } from "../errors.ts";
+import type { ImageRuntimeConfig, StoredImage } from "../images/contract.ts";
+import { bootTethers, type Owners, type TetherBehaviour } from "./fake-tether.ts";
+import { FakeVSphere } from "./fake-vsphere.ts";
+
+const SUBNET = "172.30.0.0/16";
+const GATEWAY = "172.30.0.1";
+const LEAF = "[ds1] vch/test/images/leaf.vmdk";
+
+export interface Fixture {
+  vsphere: FakeVSphere;
+  engine: Engine;
+  logged: string[];
+  /** Actions of all events so far. */
+  actions: string[];
+  close(): Promise<void>;
+}
+
+export async function openEngine(
+  vsphere = new FakeVSphere(),
+  options: { reports?: TetherBehaviour["reports"]; image?: ImageRuntimeConfig; containerLimit?: number } = {},
+): Promise<Fixture> {
+  const owners: Owners = new Map();
+  const logged: string[] = [];
+  vsphere.content.set(LEAF, new Uint8Array(64));
+  bootTethers(vsphere, owners, { reports: options.reports ?? "both" });
+  const engine = await assembleEngine(
+    {
+      vsphere,
+      name: "test",
+      bridge: { interfaceName: "br0", network: "bridge", subnet: SUBNET, gateway: GATEWAY },
+      iso: { datastorePath: "[ds1] iso/bootstrap.iso" },
+      link: { port: 2377, certificatePem: "", keyPem: "" },
+      registries: () => ({ insecureRegistries: [], mirrors: [], allowedRegistries: [] }),
+      defaults: { memoryMB: 512, cpus: 1 },
+      containerLimit: options.containerLimit,
+      build: { version: "0", commit: "", built: "" },
+      log: (message) => logged.push(message),
+    },
+    fakeParts(owners, options.image ?? { Cmd: ["true"] }),
+  );
+  const actions: string[] = [];
+  const leaving = new AbortController();
+  const following = (async () => {
+    for await (const event of engine.events.subscribe({ filters: new Map(), signal: leaving.signal }))
+      actions.push(`${event.Type} ${event.Action}`);
+  })();
+  return {
+    vsphere,
+    engine,
+    logged,
+    actions,
+    close: async () => {
+      leaving.abort();
+      await following;
+      await engine.close();
+    },
+  };
+}
+
+function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
+  return {
+    openBridgeNetwork: async (options) => fakeBridge(options.addressesInUse),
+    openGuestLinks: async () => ({
+      configuration: { carrier: "net", endpoints: [`${GATEWAY}:2377`], serverFingerprint: "00" },
+      expect: (token, owner) => {
+        owners.set(token, owner);
+        return () => owners.delete(token);
+      },
+      close: async () => owners.clear(),
+    }),
+    createImages: async () => ({
+      store: {
+        resolve: async (reference) => {
+          if (reference !== "busybox") throw notFound(`No such image: ${reference}`);
+          return fakeImage(config);
+        },
+        hold: () => () => undefined,
+      },
+      images: { list: async () => [] } as unknown as Images,
+      authenticate: async () => {
+        throw notImplemented("no registry here");
+      },
+      collect: async () => undefined,
+    }),
+  };
+}
+
+const fakeImage = (config: ImageRuntimeConfig): StoredImage => ({
+  id: `sha256:${"1".repeat(64)}`,
+  architecture: "amd64",
+  os: "linux",
+  config,
+  disk: { path: LEAF, capacityBytes: 1e9 },
+  sizeBytes: 1000,
+});
+
+function fakeBridge(addressesInUse: () => Iterable<string>): BridgeNetwork {
+  const published = new Map<string, PublishedPort[]>();
+  return {
+    interfaceName: "br0",
+    subnet: SUBNET,
+    gateway: GATEWAY,
+    addresses: createAddressPool({ subnet: SUBNET, reserved: [GATEWAY], inUse: addressesInUse }),
+    publish: async (endpoint) => {
+      const ports = endpoint.ports.map(
+        ({ containerPort, protocol, hostPort }): PublishedPort => ({
+          containerPort,
+          protocol,
+          hostAddress: "0.0.0.0",
+          hostPort: typeof hostPort === "number" ? hostPort : 32768,
+        }),
+      );
+      published.set(endpoint.containerId, ports);
+      return ports;
+    },
+    withdraw: async (id) => {
+      published.delete(id);
+    },
+    published: (id) => published.get(id) ?? [],
+    reconcile: async () => ({ published: new Map(), failures: [] }),
+    close: async () => undefined,
+  };
+}
