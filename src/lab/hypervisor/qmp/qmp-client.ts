@@ -135,7 +135,10 @@ export class QmpClient {
 
   #dispatch(line: string): void {
     const message = parseQmpMessage(line);
-    if (message.kind === "greeting") return this.#greeting.resolve();
+    if (message.kind === "greeting") {
+      this.#greeting.resolve();
+      return;
+    }
     if (message.kind === "event") {
       for (const listener of [...this.#listeners]) listener(message);
       return;
