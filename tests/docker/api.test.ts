@@ -163,6 +163,10 @@ describe("versions", () => {
       "Volumes",
     ]);
     expect(Object.keys((await call("GET", "/v1.53/system/df?type=image")).body)).toEqual(["ImageUsage"]);
+    expect((await call("GET", "/v1.53/system/df")).body).toMatchObject({
+      ImageUsage: { ActiveCount: 0, TotalCount: 1, Reclaimable: 7, TotalSize: 7 },
+      ContainerUsage: { ActiveCount: 0, TotalCount: 1, Reclaimable: 5, TotalSize: 5 },
+    });
     const start = await call("POST", `/v1.41/containers/${id}/start`);
     expect(start.status).toBe(204);
     const exec = async (version: string): Promise<string> => {

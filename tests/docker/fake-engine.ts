@@ -479,8 +479,15 @@ export function fakeEngine(): FakeEngine {
           Arch: "amd64",
         };
       },
-      async diskUsage() {
-        return { ImageUsage: { ActiveCount: 0, TotalCount: 1, Reclaimable: 7, TotalSize: 7, Items: [] } };
+      async diskUsage(types) {
+        const images = await engine.images.list({ all: false, digests: false, filters: new Map() });
+        return {
+          LayersSize: 7,
+          Images: types.includes("image") ? images : null,
+          Containers: types.includes("container") ? [{ Id: "c", State: "exited", SizeRw: 5, SizeRootFs: 12 }] : null,
+          Volumes: null,
+          BuildCache: [],
+        };
       },
       async authenticate({ username, password }) {
         if (username !== "ada" || password !== "secret")
