@@ -13,6 +13,7 @@ ASSETS := dist/assets
 COMPILE := bun build --compile --minify --bytecode --format=esm \
 	--no-compile-autoload-dotenv --no-compile-autoload-bunfig
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+BUILT := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 
 SOURCES := main.ts package.json $(shell find src iso-builder -name '*.ts' -not -name '*.test.ts')
 TETHER_SOURCES := $(shell find tether src/link src/format -name '*.ts' -not -name '*.test.ts')
@@ -87,4 +88,4 @@ $(ASSETS)/%.zst: $(ASSETS)/%
 	zstd -q -f -10 -T0 $< -o $@
 
 dist/vch: $(SOURCES) $(ASSETS)/tether-x64.zst $(ASSETS)/tether-arm64 $(ASSETS)/init.x86_64 $(ASSETS)/launcher-x64
-	$(COMPILE) --define VCH_COMMIT='"$(COMMIT)"' main.ts --outfile $@
+	$(COMPILE) --define VCH_COMMIT='"$(COMMIT)"' --define VCH_BUILT='"$(BUILT)"' main.ts --outfile $@

@@ -1,13 +1,10 @@
-import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type BuiltIso, buildIso } from "../../iso-builder/index.ts";
-import { fetchDebianPackages } from "../../iso-builder/packages.ts";
+import { DEFAULT_KERNEL_PACKAGE, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages.ts";
 import { embeddedGuestPrograms } from "./assets.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import type { StatePaths } from "./paths.ts";
-
-/** Kernel package of the embedded lab's bootstrap ISO; the newest that the distribution offers when it is first made. */
-export const DEFAULT_KERNEL_PACKAGE = "linux-image-cloud-amd64";
 
 export interface BootstrapIsoRequest {
   out: string;
@@ -18,37 +15,27 @@ export interface BootstrapIsoRequest {
   say: (line: string) => void;
 }
 
-/** Builds a bootstrap ISO beside its final name and moves it there: an interrupted build leaves the old one. */
+/** Builds a bootstrap ISO of the embedded guest programs and distribution packages. An interrupted build leaves the old one. */
 export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<BuiltIso> {
   const programs = await embeddedGuestPrograms();
   await mkdir(dirname(request.out), { recursive: true });
-  const packages = await fetchDebianPackages(
-    request.packages,
-    request.kernel === undefined ? [DEFAULT_KERNEL_PACKAGE] : [],
-  );
-  const kernel = request.kernel ?? packages.kernel;
-  if (kernel === undefined)
-    throw new Error(
-      `The package ${DEFAULT_KERNEL_PACKAGE} names no kernel. Give one with: vch iso build --kernel FILE`,
-    );
-  const partial = `${request.out}.partial`;
-  try {
-    const built = await buildIso({
-      kernel,
-      packages: packages.files,
-      tether: await programs.tether(),
-      launcher: await programs.launcher(),
-      init: await programs.init(),
-      kernelArguments: request.kernelArguments,
-      out: partial,
-      architecture: "x86_64",
-      log: request.say,
-    });
-    await rename(partial, request.out);
-    return { ...built, path: request.out };
-  } finally {
-    await rm(partial, { force: true });
-  }
+  const wanted = request.kernel === undefined ? [...defaultPackages, DEFAULT_KERNEL_PACKAGE] : defaultPackages;
+  const fetched = await fetchDebianPackages(request.packages, wanted);
+  const isKernel = ({ name }: { name: string }): boolean => name.startsWith("linux-image-");
+  const kernelPackage = fetched.find(isKernel);
+  const kernel = request.kernel ?? (kernelPackage && { kind: "deb" as const, path: kernelPackage.path });
+  if (kernel === undefined) throw new Error("No kernel package was found. Give one with: vch iso build --kernel FILE");
+  return await buildIso({
+    kernel,
+    packages: fetched.filter((found) => !isKernel(found)).map(({ path }) => path),
+    tether: await programs.tether(),
+    launcher: await programs.launcher(),
+    init: await programs.init(),
+    kernelArguments: request.kernelArguments,
+    out: request.out,
+    architecture: "x86_64",
+    log: request.say,
+  });
 }
 
 /** Makes the ISO of `vch up` when there is none, or when it was made by another build of this program. */

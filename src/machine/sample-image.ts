@@ -88,8 +88,8 @@ function* rootFilesystem(program: Uint8Array, applets: string[]): Generator<TarM
  */
 export async function importSampleImage(paths: StatePaths, say: (line: string) => void): Promise<void> {
   if ((await dockerGet<unknown[]>(paths, "/images/json")).length > 0) return;
-  const { files } = await fetchDebianPackages(paths.packages, [PACKAGE]);
-  const deb = files.find((file) => file.includes(PACKAGE));
+  const [fetched] = await fetchDebianPackages(paths.packages, [PACKAGE]);
+  const deb = fetched?.path;
   if (deb === undefined) throw new Error(`The package ${PACKAGE} could not be found.`);
   const program = await readProgram(deb);
   const query = new URLSearchParams({

@@ -1,0 +1,68 @@
+import { join } from "node:path";
+import { serveDockerApi } from "../docker/index.ts";
+import { createEngine } from "../engine/index.ts";
+import type { RegistrySettings } from "../registry/settings.ts";
+import { connectVSphere } from "../vsphere/index.ts";
+import { BUILD } from "./build.ts";
+import { loadLinkCertificate, loadServingCertificates } from "./certificates.ts";
+import { announceReady, recordDaemon } from "./daemon.ts";
+import { log } from "./log.ts";
+import type { StatePaths } from "./paths.ts";
+import type { EndpointSettings } from "./settings.ts";
+import { untilTermination } from "./termination.ts";
+
+/** The group may use the unix socket, as with Docker's own. */
+const SOCKET_MODE = 0o660;
+
+const registrySettings = (paths: StatePaths, settings: EndpointSettings): RegistrySettings => ({
+  insecureRegistries: settings.insecureRegistries,
+  mirrors: [],
+  allowedRegistries: [],
+  certificateDirectory: join(paths.root, "certs.d"),
+});
+
+/** Runs the Docker endpoint until SIGTERM or SIGINT. Containers go on running afterwards. */
+export async function runEndpoint(paths: StatePaths, settings: EndpointSettings): Promise<void> {
+  const { interfaceName } = settings.bridge;
+  if (interfaceName === undefined)
+    throw new Error("The bridge network has no interface on this machine yet. Start the lab first with: vch up");
+  const [{ server, authorityPem }, link] = await Promise.all([
+    loadServingCertificates(paths, settings),
+    loadLinkCertificate(paths),
+  ]);
+  const vsphere = await connectVSphere(settings.vsphere);
+  const engine = await createEngine({
+    vsphere,
+    name: settings.name,
+    bridge: { ...settings.bridge, interfaceName },
+    iso: { file: paths.iso },
+    link: { port: settings.bridge.linkPort, ...link },
+    registries: () => registrySettings(paths, settings),
+    defaults: settings.defaults,
+    build: { version: BUILD.version, commit: BUILD.commit, built: BUILD.built },
+    log: log("engine"),
+  });
+  const apiLog = log("api");
+  const api = await serveDockerApi({
+    engine,
+    listeners: [
+      { kind: "unix", path: paths.socket, mode: SOCKET_MODE },
+      {
+        kind: "tls",
+        ...settings.docker,
+        certificatePem: server.certificatePem,
+        keyPem: server.keyPem,
+        clientAuthorityPem: authorityPem,
+      },
+    ],
+    apiInfo: { product: "vch", version: BUILD.version },
+    log: (level, message, fields) => apiLog(`${level} ${message} ${JSON.stringify(fields)}`),
+  });
+  await recordDaemon(paths, "serve");
+  console.log(`endpoint: ${api.addresses.join(", ")}`);
+  await announceReady(JSON.stringify({ addresses: api.addresses }));
+  await untilTermination();
+  await api.close();
+  await engine.close();
+  await vsphere.close();
+}
