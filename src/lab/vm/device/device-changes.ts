@@ -142,8 +142,7 @@ function find(context: ChangeContext, device: DataObject): Device {
   throw invalidDevice(context, `There is no device with key ${key}.`, "DeviceNotFound");
 }
 
-const isFixed = (key: number): boolean =>
-  ([...IDE_KEYS, PCI_KEY, SIO_KEY, 300, 500, 600, 700, 12000] as number[]).includes(key);
+const isFixed = (key: number): boolean => [...IDE_KEYS, PCI_KEY, SIO_KEY, 300, 500, 600, 700, 12000].includes(key);
 
 function remove(context: ChangeContext, change: DataObject, device: DataObject): void {
   const { plan } = context;

@@ -73,7 +73,7 @@ export interface SerialPort extends Connectable {
 export type Device = ScsiController | SataController | Disk | Cdrom | NetworkAdapter | SerialPort;
 
 /** Controllers that every VM has. */
-export const IDE_KEYS = [200, 201] as const;
+export const IDE_KEYS: readonly number[] = [200, 201];
 export const PCI_KEY = 100;
 export const SIO_KEY = 400;
 export const SCSI_RESERVED_UNIT = 7;
@@ -95,7 +95,7 @@ export const sataKey = (bus: number): number => 15000 + bus;
 
 /** Which bus a controller key stands for; undefined when there is no such controller in the configuration. */
 export function busOf(devices: readonly Device[], controllerKey: number) {
-  const ide = IDE_KEYS.findIndex((key) => key === controllerKey);
+  const ide = IDE_KEYS.indexOf(controllerKey);
   if (ide >= 0) return { bus: "ide" as const, controller: ide, units: LIMITS.ideUnits };
   for (const device of devices) {
     if (device.key !== controllerKey) continue;

@@ -45,32 +45,36 @@ export function vimDevices(devices: readonly Device[], references: BackingRefere
     return number;
   };
   const sorted = [...devices].sort((a, b) => a.key - b.key);
-  return [
-    ...fixedDevices(sorted),
-    ...sorted.map((device) => {
-      switch (device.kind) {
-        case "scsi":
-          return scsiController(sorted, device.key, device.bus, device.model);
-        case "sata":
-          return data("VirtualAHCIController", {
-            key: device.key,
-            deviceInfo: description(`SATA controller ${device.bus}`, "AHCI"),
-            controllerKey: PCI_KEY,
-            unitNumber: SATA_PCI_UNIT + device.bus,
-            busNumber: device.bus,
-            device: childrenOf(sorted, device.key),
-          });
-        case "disk":
-          return disk(device, next("disk"), references);
-        case "cdrom":
-          return cdrom(device, next("cdrom"), references);
-        case "nic":
-          return networkAdapter(device, next("nic"), references);
-        case "serial":
-          return serialPort(device, next("serial"), references);
-      }
-    }),
-  ];
+  return [...fixedDevices(sorted), ...sorted.map((device) => vimDevice(device, sorted, next, references))];
+}
+
+function vimDevice(
+  device: Device,
+  all: readonly Device[],
+  next: (kind: string) => number,
+  references: BackingReferences,
+): DataObject {
+  switch (device.kind) {
+    case "scsi":
+      return scsiController(all, device.key, device.bus, device.model);
+    case "sata":
+      return data("VirtualAHCIController", {
+        key: device.key,
+        deviceInfo: description(`SATA controller ${device.bus}`, "AHCI"),
+        controllerKey: PCI_KEY,
+        unitNumber: SATA_PCI_UNIT + device.bus,
+        busNumber: device.bus,
+        device: childrenOf(all, device.key),
+      });
+    case "disk":
+      return disk(device, next("disk"), references);
+    case "cdrom":
+      return cdrom(device, next("cdrom"), references);
+    case "nic":
+      return networkAdapter(device, next("nic"), references);
+    case "serial":
+      return serialPort(device, next("serial"), references);
+  }
 }
 
 function fixedDevices(devices: readonly Device[]): DataObject[] {

@@ -19,48 +19,49 @@ type Entries = [string, string][];
 const flag = (value: boolean): string => (value ? "TRUE" : "FALSE");
 
 export function writeDevices(devices: readonly Device[]): Entries {
-  return devices.flatMap((device): Entries => {
-    switch (device.kind) {
-      case "scsi":
-        return fields(`scsi${device.bus}`, { present: "TRUE", virtualDev: device.model });
-      case "sata":
-        return fields(`sata${device.bus}`, { present: "TRUE" });
-      case "disk":
-        return fields(slot(devices, device), {
-          present: "TRUE",
-          deviceType: "disk",
-          fileName: device.path,
-          mode: device.mode,
-          "lab.uuid": device.uuid,
-          "lab.capacity": String(device.capacityBytes),
-          "lab.parents": JSON.stringify(device.parents),
-        });
-      case "cdrom":
-        return fields(slot(devices, device), {
-          present: "TRUE",
-          deviceType: device.path === undefined ? "atapi-cdrom" : "cdrom-image",
-          ...(device.path === undefined ? { clientDevice: "TRUE" } : { fileName: device.path }),
-          ...connection(device),
-        });
-      case "nic":
-        return fields(`ethernet${device.key - 4000}`, {
-          present: "TRUE",
-          virtualDev: device.model,
-          networkName: device.network,
-          addressType: device.addressType === "manual" ? "static" : "vpx",
-          [device.addressType === "manual" ? "address" : "generatedAddress"]: device.macAddress,
-          wakeOnPcktRcv: flag(device.wakeOnLan),
-          ...connection(device),
-        });
-      case "serial":
-        return fields(`serial${device.key - 9000}`, {
-          present: "TRUE",
-          ...serialBacking(device),
-          yieldOnMsrRead: flag(device.yieldOnPoll),
-          ...connection(device),
-        });
-    }
-  });
+  return devices.flatMap((device) => writeDevice(device, devices));
+}
+
+function writeDevice(device: Device, devices: readonly Device[]): Entries {
+  switch (device.kind) {
+    case "scsi":
+      return fields(`scsi${device.bus}`, { present: "TRUE", virtualDev: device.model });
+    case "sata":
+      return fields(`sata${device.bus}`, { present: "TRUE" });
+    case "disk":
+      return fields(slot(devices, device), {
+        present: "TRUE",
+        deviceType: "disk",
+        fileName: device.path,
+        mode: device.mode,
+        "lab.uuid": device.uuid,
+        "lab.capacity": String(device.capacityBytes),
+      });
+    case "cdrom":
+      return fields(slot(devices, device), {
+        present: "TRUE",
+        deviceType: device.path === undefined ? "atapi-cdrom" : "cdrom-image",
+        ...(device.path === undefined ? { clientDevice: "TRUE" } : { fileName: device.path }),
+        ...connection(device),
+      });
+    case "nic":
+      return fields(`ethernet${device.key - 4000}`, {
+        present: "TRUE",
+        virtualDev: device.model,
+        networkName: device.network,
+        addressType: device.addressType === "manual" ? "static" : "vpx",
+        [device.addressType === "manual" ? "address" : "generatedAddress"]: device.macAddress,
+        wakeOnPcktRcv: flag(device.wakeOnLan),
+        ...connection(device),
+      });
+    case "serial":
+      return fields(`serial${device.key - 9000}`, {
+        present: "TRUE",
+        ...serialBacking(device),
+        yieldOnMsrRead: flag(device.yieldOnPoll),
+        ...connection(device),
+      });
+  }
 }
 
 const fields = (prefix: string, values: Record<string, string>): Entries =>
@@ -83,6 +84,30 @@ function serialBacking({ backing }: SerialPort): Record<string, string> {
   return { fileType: "network", fileName: backing.serviceUri, "network.endPoint": backing.direction, ...proxy };
 }
 
+/** Fields that this file writes. Others, such as `pciSlotNumber`, stay with the VM's extraConfig. */
+const OWN_FIELDS: ReadonlySet<string> = new Set([
+  "present",
+  "virtualDev",
+  "deviceType",
+  "fileName",
+  "mode",
+  "clientDevice",
+  "networkName",
+  "addressType",
+  "address",
+  "generatedAddress",
+  "wakeOnPcktRcv",
+  "fileType",
+  "network.endPoint",
+  "vspc",
+  "yieldOnMsrRead",
+  "startConnected",
+  "allowGuestConnectionControl",
+  "lab.connected",
+  "lab.uuid",
+  "lab.capacity",
+]);
+
 const DEVICE_ENTRY = /^((?:scsi|sata|ide)\d:\d+|(?:scsi|sata|ethernet|serial)\d+)\.(.+)$/;
 
 /** Takes the device entries out of `entries`. Devices that the lab does not offer are left there. */
@@ -98,7 +123,7 @@ export function readDevices(entries: Map<string, string>): Device[] {
   const take = (name: string, device: Device | undefined): void => {
     if (!device) return;
     devices.push(device);
-    for (const field of groups.get(name)?.keys() ?? []) entries.delete(`${name}.${field}`);
+    for (const field of OWN_FIELDS) entries.delete(`${name}.${field}`);
   };
   const present = [...groups].filter(([, group]) => group.get("present")?.toUpperCase() === "TRUE");
   for (const [name, group] of present) take(name, readController(name, group));
@@ -157,7 +182,8 @@ function readDisk(place: Place, group: Map<string, string>): Disk | undefined {
     path,
     mode: (group.get("mode") ?? "persistent") as DiskMode,
     capacityBytes: Number(group.get("lab.capacity") ?? 0),
-    parents: JSON.parse(group.get("lab.parents") ?? "[]") as string[],
+    // Read from the disk itself when the VM is loaded.
+    parents: [],
     uuid: group.get("lab.uuid") ?? crypto.randomUUID(),
   };
 }
@@ -207,4 +233,10 @@ function readSerial(index: number, group: Map<string, string>): SerialPort | und
     yieldOnPoll: isTrue(group.get("yieldOnMsrRead"), true),
     ...readConnection(group),
   };
+}
+
+/** Does the key of an extraConfig entry belong to a device's own settings? Those change through deviceChange only. */
+export function isDeviceEntry(key: string): boolean {
+  const match = DEVICE_ENTRY.exec(key);
+  return match?.[2] !== undefined && OWN_FIELDS.has(match[2]);
 }
