@@ -105,6 +105,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       userAgent: `vch/${options.build.version}`,
       log,
     });
+    const capacity = await vsphere.capacity();
     const context: EngineContext = {
       ...infrastructure,
       bridge,
@@ -114,7 +115,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       containerRemoved: () => imageService.collect(),
       defaults: options.defaults,
       containerLimit: options.containerLimit ?? 0,
-      capacity: await vsphere.capacity(),
+      capacity: { ...capacity, cpuMhz: Math.round(capacity.cpuMhz / Math.max(1, capacity.cpus)) },
     };
     for (const vm of view.list()) adopt(context, vm);
     const stopWatching = watchInventory(context);

@@ -26,6 +26,10 @@ export class Container implements GuestOwner {
   status: ContainerStatus = "created";
   /** The present run, or the last one. */
   run: RunRecord | undefined;
+  /** Our entries in the VM's extraConfig, as last written. */
+  stored = new Map<string, string>();
+  /** The inventory view has shown the present run's VM as powered on: from then on, off means that it went off. */
+  seenOn = false;
   /** Number of runs that ended under this engine: tells one run from the next. */
   endedRuns = 0;
   /** The guest's last word in the present run. */

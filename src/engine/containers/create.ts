@@ -142,6 +142,7 @@ async function makeVirtualMachine(
   const awaitAttach = AttachStdin === true || AttachStdout === true || AttachStderr === true;
   const forget = context.links.expect(document.token, container);
   void container.removed.promise.then(forget, forget);
+  const entries = { ...encodeDocument(document), ...guestEntries(context, document, awaitAttach) };
   try {
     await context.changes.run(async () => {
       const vm = await context.vsphere.createVm({
@@ -155,8 +156,9 @@ async function makeVirtualMachine(
         disks,
         networkAdapters: adapters,
         serialPorts: [{ kind: "file", path: `${directory}/${CONSOLE_LOG}` }],
-        extraConfig: { ...encodeDocument(document), ...guestEntries(context, document, awaitAttach) },
+        extraConfig: entries,
       });
+      container.stored = new Map(Object.entries(entries));
       context.table.add(container, vm);
     });
   } catch (error) {

@@ -5,6 +5,7 @@ import { RW_DISK } from "../paths.ts";
 import type { Container } from "./container.ts";
 import { publishContainer, volumeMounts } from "./container-events.ts";
 import { REMOVING_KEY } from "./document.ts";
+import { writeEntries } from "./stored-entries.ts";
 
 /** The VM must be off. `marked` writes first that removal began; not needed where a restarted engine would remove it anyway. */
 export async function destroyContainer(
@@ -22,7 +23,7 @@ export async function destroyContainer(
   try {
     await context.changes.run(async () => {
       if (options.marked)
-        await vsphere.reconfigureVm(vm, { extraConfig: { [REMOVING_KEY]: options.volumes ? "volumes" : "yes" } });
+        await writeEntries(context, container, { [REMOVING_KEY]: options.volumes ? "volumes" : "yes" });
       // Volumes that outlive their container must not count as left over from a create that was cut off.
       if (!options.volumes) for (const name of anonymous) await volumes.keep(name);
       await vsphere.destroyVm(vm, { keepDisks: mounts.map((mount) => mount.path) });

@@ -12,6 +12,7 @@ import { destroyContainer } from "./destroy.ts";
 import { decodeDocument, decodeRun, REMOVING_KEY, RUN_KEY, type RunRecord } from "./document.ts";
 import { portRequests } from "./start.ts";
 import { withStoppedDisk } from "./stopped-disk.ts";
+import { writeEntries } from "./stored-entries.ts";
 import { EXIT_KILLED, followSession, reportOf, runRecord, virtualMachineChanged } from "./supervisor.ts";
 
 /** Adds the container of a VM to the table; undefined when the VM is no container of ours. */
@@ -27,6 +28,8 @@ export function adopt(context: EngineContext, record: VirtualMachineRecord): Con
     );
     return undefined;
   }
+  container.stored = new Map(record.extraConfig);
+  container.seenOn = record.powerState !== "poweredOff";
   container.run = decodeRun(record.extraConfig);
   context.table.add(container, record.reference);
   const forget = context.links.expect(container.document.token, container);
@@ -106,10 +109,7 @@ async function settleStopped(context: EngineContext, container: Container): Prom
     container.run = await lastRun(context, container, record);
     container.status =
       container.run.startedAt === undefined && container.run.status === "failed" ? "created" : "exited";
-    if (!container.autoRemove)
-      await context.vsphere.reconfigureVm(container.virtualMachine, {
-        extraConfig: { [RUN_KEY]: JSON.stringify(container.run) },
-      });
+    if (!container.autoRemove) await writeEntries(context, container, { [RUN_KEY]: JSON.stringify(container.run) });
   }
   if (container.autoRemove && container.run !== undefined) {
     container.status = "removing";

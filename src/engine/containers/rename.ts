@@ -6,6 +6,7 @@ import type { Container } from "./container.ts";
 import { publishContainer } from "./container-events.ts";
 import { annotation } from "./create.ts";
 import { documentChunks, encodeDocument } from "./document.ts";
+import { writeEntries } from "./stored-entries.ts";
 
 export async function renameContainer(context: EngineContext, container: Container, wanted: string): Promise<void> {
   if (wanted === "" || wanted === "/") throw invalid("Neither old nor new names may be empty");
@@ -19,11 +20,9 @@ export async function renameContainer(context: EngineContext, container: Contain
     const name = context.table.reserveName(container.id, wanted);
     const document = { ...container.document, name };
     try {
-      const record = context.view.get(container.virtualMachine);
-      await context.vsphere.reconfigureVm(container.virtualMachine, {
+      await writeEntries(context, container, encodeDocument(document, documentChunks(container.stored)), {
         name: virtualMachineName(name, container.id),
         annotation: annotation(context.name, document),
-        extraConfig: encodeDocument(document, record ? documentChunks(record.extraConfig) : 0),
       });
     } catch (error) {
       context.table.releaseName(container.id, name);

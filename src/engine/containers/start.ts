@@ -8,7 +8,7 @@ import {
 } from "../../link/guest-configuration.ts";
 import { encodeConfiguration } from "../../link/guest-configuration-codec.ts";
 import { NetworkError, type PortRequest } from "../../network/contract.ts";
-import { type VirtualMachineRecord, VSphereFault } from "../../vsphere/contract.ts";
+import { VSphereFault } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { START_TIMEOUT } from "../limits.ts";
@@ -19,6 +19,7 @@ import { publishNetworks, publishVolumes, volumeMounts } from "./container-event
 import { destroyContainer } from "./destroy.ts";
 import { type ContainerDocument, documentChunks, encodeDocument, RUN_KEY } from "./document.ts";
 import { guestConfiguration } from "./guest-document.ts";
+import { changedEntries, writeEntries } from "./stored-entries.ts";
 import { finish } from "./supervisor.ts";
 
 /** A VM that should be on and still shows off after this long did not start. */
@@ -49,13 +50,13 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
   try {
     await publishPorts(context, container);
     await context.changes.run(async () => {
-      const record = context.view.get(vm);
-      const entries = changedEntries(context, container, record);
-      if (Object.keys(entries).length > 0) await context.vsphere.reconfigureVm(vm, { extraConfig: entries });
+      const entries = startEntries(context, container);
+      if (Object.keys(entries).length > 0) await writeEntries(context, container, entries);
       container.guest = undefined;
       container.health = [];
       container.logTail = undefined;
       container.starting = first;
+      container.seenOn = false;
       await context.vsphere.powerOn(vm);
     });
   } catch (error) {
@@ -95,24 +96,19 @@ function unstarted(context: EngineContext, container: Container): void {
 }
 
 /** What of the VM's configuration must change for this start: often nothing. */
-function changedEntries(
-  context: EngineContext,
-  container: Container,
-  record: VirtualMachineRecord | undefined,
-): Record<string, string> {
-  const present = record?.extraConfig ?? new Map<string, string>();
+function startEntries(context: EngineContext, container: Container): Record<string, string> {
+  const { stored } = container;
   const wanted: Record<string, string> = {
-    ...guestEntries(context, container.document, container.attachments > 0, previousGuestChunks(present)),
-    ...encodeDocument(container.document, documentChunks(present)),
+    ...guestEntries(context, container.document, container.attachments > 0, guestChunks(stored)),
+    ...encodeDocument(container.document, documentChunks(stored)),
   };
   // A second run needs a mark, or its end would be taken for the first one's should the engine miss it.
-  const run = present.get(RUN_KEY) ?? "";
-  if (run !== "") wanted[RUN_KEY] = JSON.stringify({ version: 1, status: "started" });
-  return Object.fromEntries(Object.entries(wanted).filter(([key, value]) => (present.get(key) ?? "") !== value));
+  if (stored.has(RUN_KEY)) wanted[RUN_KEY] = JSON.stringify({ version: 1, status: "started" });
+  return changedEntries(stored, wanted);
 }
 
-function previousGuestChunks(present: ReadonlyMap<string, string>): number {
-  const text = present.get(CONFIGURATION_CHUNKS_KEY) ?? "0";
+function guestChunks(stored: ReadonlyMap<string, string>): number {
+  const text = stored.get(CONFIGURATION_CHUNKS_KEY) ?? "0";
   return /^\d{1,2}$/.test(text) ? Number(text) : 0;
 }
 

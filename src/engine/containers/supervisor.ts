@@ -17,12 +17,15 @@ import { publishContainer, publishNetworks, publishVolumes } from "./container-e
 import { destroyContainer } from "./destroy.ts";
 import { RUN_KEY, type RunRecord } from "./document.ts";
 import { captureLogTail } from "./log-tail.ts";
+import { writeEntries } from "./stored-entries.ts";
 
 /** Exit code of a run whose end nobody saw: as if killed. */
 export const EXIT_KILLED = 137;
 /** Docker's exit code of a container that could not be started for another reason than its command. */
 const EXIT_UNKNOWN = 128;
 const ERROR_TEXT_LIMIT = 2048;
+/** How long inventory may take to show a power-on that has happened. */
+const POWER_ON_NOTICE = 5_000;
 
 /** Listen to a new session: the tether opens a channel for its events. */
 export function followSession(context: EngineContext, container: Container, session: LinkSession): void {
@@ -90,6 +93,7 @@ export function virtualMachineChanged(
     return;
   }
   const { record, previous } = change;
+  if (record.powerState !== "poweredOff") container.seenOn = true;
   reportOf(context, container, record);
   if (record.powerState === "poweredOff" && previous !== undefined && previous.powerState !== "poweredOff")
     void poweredOff(context, container);
@@ -283,7 +287,6 @@ const failedState = (run: RunRecord): GuestState => ({
 
 /** Let the VM go off, and keep how the run ended where the next engine finds it. */
 async function settle(context: EngineContext, container: Container, record: RunRecord): Promise<void> {
-  const vm = container.virtualMachine;
   if (!container.autoRemove) await captureLogTail(container);
   await endVirtualMachine(context, container);
   await context.bridge.withdraw(container.id);
@@ -293,12 +296,17 @@ async function settle(context: EngineContext, container: Container, record: RunR
     await destroyContainer(context, container, { volumes: true, marked: false });
     return;
   }
-  await context.vsphere.reconfigureVm(vm, { extraConfig: { [RUN_KEY]: JSON.stringify(record) } });
+  await writeEntries(context, container, { [RUN_KEY]: JSON.stringify(record) });
 }
 
 async function endVirtualMachine(context: EngineContext, container: Container): Promise<void> {
   const vm = container.virtualMachine;
   const isOff = (record: VirtualMachineRecord): boolean => record.powerState === "poweredOff";
+  if (!container.seenOn)
+    // The end was told before inventory showed the beginning: "off" would still be the time before the run.
+    await context.view
+      .waitFor(vm, (record) => !isOff(record), POWER_ON_NOTICE, `power-on of ${container.name}`)
+      .catch(() => undefined);
   const record = context.view.get(vm);
   if (!record || !isOff(record)) {
     const off = context.view.waitFor(vm, isOff, POWER_OFF_GRACE, `power-off of ${container.name}`);

@@ -51,7 +51,7 @@ export class FakeVSphere implements VSphere {
   }
 
   capacity() {
-    return Promise.resolve({ cpus: 8, cpuMhz: 2000, memoryBytes: 16 * 1024 ** 3, hosts: 1 });
+    return Promise.resolve({ cpus: 8, cpuMhz: 16_000, memoryBytes: 16 * 1024 ** 3, hosts: 1 });
   }
 
   networks() {
