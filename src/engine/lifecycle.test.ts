@@ -39,9 +39,22 @@ async function refusal(promise: Promise<unknown>): Promise<EngineError> {
   throw new Error("it was not refused");
 }
 
-describe.each(["guestinfo", "link", "both"] as const)("reports by %s", (reports) => {
+describe.each([
+  ["guestinfo", 0],
+  ["link", 0],
+  ["both", 0],
+  ["guestinfo", 5],
+  ["link", 5],
+  ["both", 5],
+] as const)("reports by %s, inventory %d ms late", (reports, viewLag) => {
+  const lagging = (): FakeVSphere => {
+    const vsphere = new FakeVSphere();
+    vsphere.viewLag = viewLag;
+    return vsphere;
+  };
+
   test("docker run --rm: attach before start, all output, exit code, nothing left", async () => {
-    const { engine, vsphere } = await open(undefined, { reports });
+    const { engine, vsphere } = await open(lagging(), { reports });
     const { Id } = await engine.containers.create(
       "web",
       body(["echo", "hello"], { ...ATTACHED, HostConfig: { AutoRemove: true } }),
@@ -63,15 +76,18 @@ describe.each(["guestinfo", "link", "both"] as const)("reports by %s", (reports)
     expect([...vsphere.machines]).toEqual([]);
     // The fast path: nothing is reconfigured.
     expect(vsphere.calls).toEqual(["powerOn", "destroyVm"]);
+    await Bun.sleep(2 * viewLag);
+    // Late news of the destroyed VM do not bring it back.
+    expect(await engine.containers.list({ all: true, size: false, filters: NO_FILTERS })).toEqual([]);
   });
 
   test("exit codes, and state that outlives the engine", async () => {
-    const { engine, vsphere, close } = await open(undefined, { reports });
+    const { engine, vsphere, close } = await open(lagging(), { reports });
     const { Id } = await engine.containers.create("job", body(["exit", "42"]));
     const { result } = await engine.containers.wait(Id, "next-exit", never);
     await engine.containers.start(Id);
     expect(await result).toEqual({ StatusCode: 42 });
-    await Bun.sleep(20);
+    await Bun.sleep(50);
     await close();
     fixtures = [];
     const second = await open(vsphere, { reports });
@@ -80,7 +96,7 @@ describe.each(["guestinfo", "link", "both"] as const)("reports by %s", (reports)
   });
 
   test("a missing command fails the start with the text that makes the CLI exit with 127", async () => {
-    const { engine } = await open(undefined, { reports });
+    const { engine } = await open(lagging(), { reports });
     const { Id } = await engine.containers.create("bad", body(["nosuch"]));
     const error = await refusal(engine.containers.start(Id));
     expect(error.kind).toBe("invalid");

@@ -37,6 +37,8 @@ export class FakeVSphere implements VSphere {
   readonly files: DatastoreFiles = new FakeFiles(this);
   /** Every change asked for, in order: for assertions on what an operation costs. */
   readonly calls: string[] = [];
+  /** Milliseconds until views hear of a change. */
+  viewLag = 0;
   /** Called before each step; a test throws here to cut an operation off. */
   before: (step: string) => void = () => undefined;
   /** Runs the guest of a machine that was powered on. */
@@ -184,20 +186,24 @@ export class FakeVSphere implements VSphere {
   }
 }
 
+/** Like the real one it knows only what it was told, `viewLag` later and in order. */
 class FakeView implements InventoryView {
   readonly #listeners = new Set<(change: VirtualMachineChange) => void>();
+  readonly #records = new Map<string, VirtualMachineRecord>();
 
   constructor(
     readonly vsphere: FakeVSphere,
     readonly closed: (view: FakeView) => void,
-  ) {}
+  ) {
+    for (const { reference, record } of vsphere.machines.values()) this.#records.set(reference.value, record);
+  }
 
   get(reference: VirtualMachineReference) {
-    return this.vsphere.machines.get(reference.value)?.record;
+    return this.#records.get(reference.value);
   }
 
   list() {
-    return [...this.vsphere.machines.values()].map(({ record }) => record);
+    return [...this.#records.values()];
   }
 
   onChange(listener: (change: VirtualMachineChange) => void) {
@@ -206,6 +212,13 @@ class FakeView implements InventoryView {
   }
 
   emit(change: VirtualMachineChange): void {
+    if (this.vsphere.viewLag === 0) this.#deliver(change);
+    else setTimeout(() => this.#deliver(change), this.vsphere.viewLag);
+  }
+
+  #deliver(change: VirtualMachineChange): void {
+    if (change.kind === "removed") this.#records.delete(change.reference.value);
+    else this.#records.set(change.record.reference.value, change.record);
     for (const listener of [...this.#listeners]) listener(change);
   }
 
