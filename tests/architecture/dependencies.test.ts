@@ -39,9 +39,11 @@ const root = join(import.meta.dir, "../..");
 const areas = Object.keys(MAY_IMPORT).sort((a, b) => b.length - a.length);
 const areaOf = (path: string): string | undefined => areas.find((area) => path === area || path.startsWith(`${area}/`));
 
-const files = [...new Bun.Glob("{main.ts,{src,tether,iso-builder}/**/*.ts}").scanSync({ cwd: root })].filter(
-  (file) => !file.endsWith(".test.ts") && !file.includes("/testing/"),
-);
+const files = [
+  ...["main.ts", "src/**/*.ts", "tether/**/*.ts", "iso-builder/**/*.ts"].flatMap((pattern) => [
+    ...new Bun.Glob(pattern).scanSync({ cwd: root }),
+  ]),
+].filter((file) => !file.endsWith(".test.ts") && !file.includes("/testing/"));
 
 /** Repository paths that a file imports, statically, dynamically or as a type. */
 function importsOf(file: string): string[] {
