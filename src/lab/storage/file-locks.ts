@@ -39,6 +39,12 @@ export class FileLocks {
     }
   }
 
+  /** FileLocked when somebody writes the file: its content must not become a child's foundation. */
+  requireNoWriter(file: string, display: string): void {
+    const writer = this.#holders.get(file)?.writer;
+    if (writer !== undefined) throw fileLocked(display, writer);
+  }
+
   #entry(file: string) {
     const known = this.#holders.get(file);
     if (known) return known;

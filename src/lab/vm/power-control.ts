@@ -1,0 +1,170 @@
+import { rm } from "node:fs/promises";
+import { LabFault } from "../fault.ts";
+import type { RunningMachine } from "../hypervisor/contract.ts";
+import { discardsWrites, machineDefinition } from "./machine-definition.ts";
+import type { Configuration } from "./configuration.ts";
+import { disksOf } from "./device/device-changes.ts";
+import type { VirtualMachine } from "./virtual-machine.ts";
+import type { PowerState } from "./vm-properties.ts";
+
+const STATE_NAMES: Record<PowerState, string> = { poweredOn: "Powered on", poweredOff: "Powered off", suspended: "Suspended" };
+
+export const invalidPowerState = (requestedState: PowerState | undefined, existingState: PowerState): LabFault =>
+  new LabFault(
+    "InvalidPowerState",
+    `The attempted operation cannot be performed in the current state (${STATE_NAMES[existingState]}).`,
+    { requestedState, existingState },
+  );
+
+/** A VM's way between powered on, powered off and suspended. */
+export class PowerControl {
+  constructor(private readonly vm: VirtualMachine) {}
+
+  async on(): Promise<void> {
+    const { vm } = this;
+    const { context, configuration } = vm;
+    if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOn", vm.powerState);
+    if (configuration.cpus > context.host.threads) {
+      throw new LabFault(
+        "GenericVmConfigFault",
+        `The VM has ${configuration.cpus} CPUs but the host only ${context.host.threads}; give it fewer.`,
+        { reason: "Too many CPUs" },
+      );
+    }
+    context.events.post("VmStartingEvent", vm, `${vm.name} on ${context.host.name} is starting`);
+    const { folder, path } = vm.home;
+    const directory = await folder.resolve(path);
+    const definition = await machineDefinition(vm.reference.value, directory, configuration, context.host.resolve);
+    await this.lockFiles(configuration);
+    let machine: RunningMachine;
+    try {
+      const stateFile = configuration.suspendFile && (await folder.resolve(`${path}/${configuration.suspendFile}`));
+      machine = await context.hypervisor.powerOn(definition, stateFile === undefined ? undefined : { stateFile });
+      if (stateFile !== undefined) await this.#forgetSuspendFile(stateFile);
+    } catch (error) {
+      if (!vm.machine) context.locks.release(vm.reference.value);
+      throw error;
+    }
+    // The guest may have come and gone before the hypervisor's answer got here.
+    if (machine.state === "stopped") return this.stopped("The guest has powered off.");
+    this.started(machine, new Date());
+    context.events.post("VmPoweredOnEvent", vm, `${vm.name} on ${context.host.name} is powered on`);
+  }
+
+  /** A machine runs now, freshly started or adopted. */
+  started(machine: RunningMachine, bootTime: Date): void {
+    const { vm } = this;
+    vm.machine = machine;
+    vm.bootTime = bootTime;
+    vm.suspendTime = undefined;
+    this.#enter("poweredOn");
+    this.#connectDevices(true);
+  }
+
+  async off(): Promise<void> {
+    const { vm } = this;
+    if (vm.powerState === "poweredOff") throw invalidPowerState("poweredOff", vm.powerState);
+    if (vm.powerState === "suspended") {
+      const { folder, path } = vm.home;
+      const { suspendFile } = vm.configuration;
+      if (suspendFile !== undefined) await this.#forgetSuspendFile(await folder.resolve(`${path}/${suspendFile}`));
+    } else {
+      await vm.machine?.powerOff();
+    }
+    this.stopped("It was powered off.");
+  }
+
+  async reset(): Promise<void> {
+    const { vm } = this;
+    if (vm.powerState !== "poweredOn" || !vm.machine) throw invalidPowerState("poweredOn", vm.powerState);
+    await vm.machine.reset();
+    vm.toolsRunning = false;
+    vm.touch("guest", "summary", "guestHeartbeatStatus");
+    vm.context.events.post("VmResettingEvent", vm, `${vm.name} on ${vm.context.host.name} is reset`);
+  }
+
+  async suspend(): Promise<void> {
+    const { vm } = this;
+    if (vm.powerState !== "poweredOn" || !vm.machine) throw invalidPowerState("suspended", vm.powerState);
+    const { folder, path } = vm.home;
+    const suspendFile = `${vm.reference.value}-${Date.now().toString(16)}.vmss`;
+    const stateFile = await folder.resolve(`${path}/${suspendFile}`);
+    const machine = vm.machine;
+    this.#suspending = true;
+    try {
+      await machine.suspend(stateFile);
+      await vm.store({ ...vm.configuration, suspendFile });
+    } finally {
+      this.#suspending = false;
+    }
+    vm.machine = undefined;
+    vm.suspendTime = new Date();
+    vm.context.locks.release(vm.reference.value);
+    this.#enter("suspended");
+    vm.context.events.post("VmSuspendedEvent", vm, `${vm.name} on ${vm.context.host.name} is suspended`);
+  }
+  #suspending = false;
+
+  async shutdownGuest(): Promise<void> {
+    const { vm } = this;
+    if (vm.powerState !== "poweredOn" || !vm.machine) throw invalidPowerState("poweredOn", vm.powerState);
+    if (!vm.toolsRunning) {
+      throw new LabFault(
+        "ToolsUnavailable",
+        "Cannot complete operation because VMware Tools is not running in this virtual machine.",
+      );
+    }
+    await vm.machine.requestShutdown();
+  }
+
+  /** The machine is gone: by us, by its guest, or by a crash. What was volatile is gone with it. Harmless when known already. */
+  stopped(detail: string): void {
+    const { vm } = this;
+    if (this.#suspending || vm.powerState === "poweredOff") return;
+    vm.machine = undefined;
+    vm.bootTime = undefined;
+    vm.suspendTime = undefined;
+    vm.toolsRunning = false;
+    vm.guestInfo.clear();
+    vm.context.locks.release(vm.reference.value);
+    this.#enter("poweredOff");
+    this.#connectDevices(false);
+    vm.context.events.post("VmPoweredOffEvent", vm, `${vm.name} on ${vm.context.host.name} is powered off. ${detail}`);
+  }
+
+  /** Takes the locks of a running machine: its own disks to write, their parents and ISO images to read. */
+  async lockFiles(configuration: Configuration): Promise<void> {
+    const { context } = this.vm;
+    const write: string[] = [];
+    const read: string[] = [];
+    for (const disk of disksOf(configuration.devices)) {
+      const file = await context.host.resolve(disk.path);
+      (discardsWrites(disk) ? read : write).push(file);
+      for (const parent of disk.parents) read.push(await context.host.resolve(parent));
+      if (!discardsWrites(disk)) context.host.requireNotParent(file, disk.path);
+    }
+    for (const device of configuration.devices) {
+      if (device.kind === "cdrom" && device.path !== undefined) read.push(await context.host.resolve(device.path));
+    }
+    context.locks.acquire(this.vm.reference.value, { write, read }, context.host.display);
+  }
+
+  async #forgetSuspendFile(stateFile: string): Promise<void> {
+    await this.vm.store({ ...this.vm.configuration, suspendFile: undefined });
+    await rm(stateFile, { force: true });
+  }
+
+  #enter(state: PowerState): void {
+    this.vm.powerState = state;
+    this.vm.touch("runtime", "summary", "guest", "config", "guestHeartbeatStatus");
+  }
+
+  /** `connected` of a device follows the power: what starts connected is connected now. */
+  #connectDevices(on: boolean): void {
+    const { vm } = this;
+    const devices = vm.configuration.devices.map((device) =>
+      "connected" in device ? { ...device, connected: on && device.startConnected } : device,
+    );
+    vm.adopt({ ...vm.configuration, devices });
+  }
+}

@@ -1,0 +1,226 @@
+import type { RunningMachine } from "../hypervisor/contract.ts";
+import type { LabContext } from "../inventory/context.ts";
+import type { Datastore } from "../inventory/datastore.ts";
+import { checkedName, Entity, refuseDuplicate } from "../inventory/entity.ts";
+import { vimAllocation } from "../inventory/allocation.ts";
+import type { Network } from "../inventory/network.ts";
+import type { ResourcePool } from "../inventory/resource-pool.ts";
+import { LabFault } from "../fault.ts";
+import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type Call, sessionOf } from "../model/managed-object.ts";
+import { writeAtomically } from "../state-file.ts";
+import { parseDatastorePath } from "../storage/datastore-path.ts";
+import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
+import type { Task } from "../task/task.ts";
+import type { Configuration } from "./configuration.ts";
+import { disksOf } from "./device/device-changes.ts";
+import type { VolatileGuestInfo } from "./guest-info.ts";
+import { invalidPowerState, PowerControl } from "./power-control.ts";
+import { destroyVirtualMachine, unregisterVirtualMachine } from "./removal.ts";
+import { reconfigure } from "./reconfigure.ts";
+import { capability, configInfo, guestInfo, layoutEx, type PowerState, runtimeInfo, summary, type VmView } from "./vm-properties.ts";
+import { formatVmx } from "./vmx-file.ts";
+import { toVmx } from "./vmx-configuration.ts";
+
+const DEVICE_DEPENDENT = ["config", "summary", "runtime", "guest", "layoutEx", "storage", "datastore", "network", "resourceConfig"];
+
+export class VirtualMachine extends Entity {
+  powerState: PowerState = "poweredOff";
+  machine: RunningMachine | undefined;
+  bootTime: Date | undefined;
+  suspendTime: Date | undefined;
+  /** The guest has used guest RPC since it booted: what VMware Tools would be. */
+  toolsRunning = false;
+  readonly power: PowerControl;
+  #configuration: Configuration;
+  #busy: Reference | undefined;
+  #config: DataObject | undefined;
+
+  constructor(
+    context: LabContext,
+    reference: Reference,
+    parent: Entity,
+    public pool: ResourcePool,
+    /** `[ds] dir/name.vmx` */
+    readonly vmPathName: string,
+    configuration: Configuration,
+    readonly guestInfo: VolatileGuestInfo,
+  ) {
+    super(context, reference, configuration.name, parent);
+    this.#configuration = configuration;
+    this.power = new PowerControl(this);
+    if (configuration.suspendFile !== undefined) this.powerState = "suspended";
+    this.properties({
+      capability: () => capability(),
+      config: () => {
+        this.#config ??= configInfo(this.#view());
+        return this.#config;
+      },
+      layoutEx: () => layoutEx(this.#view()),
+      storage: () => this.#storageInfo(),
+      environmentBrowser: () => context.content.environmentBrowser,
+      resourcePool: () => this.pool.reference,
+      resourceConfig: () =>
+        data("ResourceConfigSpec", {
+          entity: reference,
+          cpuAllocation: vimAllocation(this.#configuration.cpu),
+          memoryAllocation: vimAllocation(this.#configuration.memory),
+        }),
+      runtime: () => runtimeInfo(this.#view()),
+      guest: () => guestInfo(this.#view()),
+      summary: () => summary(this.#view()),
+      datastore: () => context.host.datastores.filter((store) => this.usesDatastore(store)).map((store) => store.reference),
+      network: () => context.host.networks.filter((network) => this.usesNetwork(network)).map((network) => network.reference),
+      rootSnapshot: () => [],
+      guestHeartbeatStatus: () => (this.toolsRunning ? "green" : "gray"),
+    });
+    this.#addMethods();
+  }
+
+  get configuration(): Configuration {
+    return this.#configuration;
+  }
+
+  /** Directory of the VM on its datastore. */
+  get home(): { folder: DatastoreFolder; path: string; vmx: string } {
+    const parsed = parseDatastorePath(this.vmPathName);
+    const folder = datastoreOf(this.context.folders, parsed);
+    return { folder, path: parsed.path.slice(0, parsed.path.lastIndexOf("/")), vmx: parsed.path };
+  }
+
+  /** Makes a configuration true: on disk first, then for everybody who watches. */
+  async store(configuration: Configuration): Promise<void> {
+    const { folder, vmx } = this.home;
+    await writeAtomically(await folder.resolve(vmx), formatVmx(toVmx(configuration)));
+    this.adopt(configuration);
+  }
+
+  /** As `store` for a configuration that is on disk already. */
+  adopt(configuration: Configuration): void {
+    const renamed = configuration.name !== this.#configuration.name;
+    this.#configuration = configuration;
+    this.touch(...DEVICE_DEPENDENT);
+    if (renamed) this.setName(configuration.name);
+  }
+
+  /** Tells watchers that properties changed. */
+  touch(...properties: string[]): void {
+    this.#config = undefined;
+    this.changed(...properties);
+  }
+
+  effectiveExtraConfig(): ReadonlyMap<string, string> {
+    return this.guestInfo.over(this.#configuration.extraConfig);
+  }
+
+  setFromGuest(key: string, value: string): void {
+    this.guestInfo.set(this.#configuration.extraConfig, [[key, value]]);
+    this.touch("config", "guest", "summary");
+  }
+
+  guestSpoke(): void {
+    if (this.toolsRunning) return;
+    this.toolsRunning = true;
+    this.touch("guest", "summary", "guestHeartbeatStatus");
+  }
+
+  usesNetwork(network: Network): boolean {
+    return this.#configuration.devices.some((device) => device.kind === "nic" && device.network === network.name);
+  }
+
+  usesDatastore(store: Datastore): boolean {
+    const prefix = `[${store.folder.name}]`;
+    if (this.vmPathName.startsWith(prefix)) return true;
+    return this.#configuration.devices.some(
+      (device) => (device.kind === "disk" || device.kind === "cdrom") && device.path?.startsWith(prefix) === true,
+    );
+  }
+
+  /** Runs one operation that changes the VM as a task; TaskInProgress while another one runs. */
+  exclusive(method: string, call: Call, operation: (task: Task) => Promise<unknown>): Reference {
+    this.requireIdle();
+    const task = this.context.tasks.run(method, this, sessionOf(call).user.name, async (running) => {
+      this.#busy = running.reference;
+      try {
+        return await operation(running);
+      } finally {
+        this.#busy = undefined;
+      }
+    });
+    return task;
+  }
+
+  requireIdle(): void {
+    if (!this.#busy) return;
+    throw new LabFault("TaskInProgress", "Another task is already in progress.", { task: this.#busy });
+  }
+
+  #addMethods(): void {
+    const vm = this;
+    const task = (operation: (call: Call) => Promise<unknown>) => (_: unknown, call: Call) =>
+      vm.exclusive(call.method, call, () => operation(call));
+    this.methods({
+      PowerOnVM_Task: task(() => vm.power.on()),
+      PowerOffVM_Task: task(() => vm.power.off()),
+      ResetVM_Task: task(() => vm.power.reset()),
+      SuspendVM_Task: task(() => vm.power.suspend()),
+      ShutdownGuest: () => vm.power.shutdownGuest(),
+      TerminateVM: () => vm.power.off(),
+      ReconfigVM_Task: (p, call) => {
+        const spec = p.spec as DataObject;
+        return vm.exclusive(call.method, call, () => reconfigure(vm, spec));
+      },
+      Rename_Task: (p, call) => {
+        const name = checkedName(p.newName as string, vm);
+        refuseDuplicate(name, vm.context.host.virtualMachines, vm);
+        return vm.exclusive(call.method, call, () => reconfigure(vm, data("VirtualMachineConfigSpec", { name })));
+      },
+      Destroy_Task: task(() => destroyVirtualMachine(vm)),
+      UnregisterVM: async () => {
+        vm.requireIdle();
+        if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOff", vm.powerState);
+        await unregisterVirtualMachine(vm);
+      },
+      RefreshStorageInfo: () => vm.touch("storage", "summary", "layoutEx"),
+      Reload: () => vm.touch(...DEVICE_DEPENDENT),
+    });
+  }
+
+  #view(): VmView {
+    const { context } = this;
+    return {
+      reference: this.reference,
+      configuration: this.#configuration,
+      extraConfig: this.effectiveExtraConfig(),
+      vmPathName: this.vmPathName,
+      powerState: this.powerState,
+      host: context.host.reference,
+      bootTime: this.bootTime,
+      suspendTime: this.suspendTime,
+      toolsRunning: this.toolsRunning,
+      cpuMhz: context.host.cpuMhz,
+      storage: { committed: 0, uncommitted: this.#diskBytes() },
+      references: context.host,
+    };
+  }
+
+  #diskBytes(): number {
+    return disksOf(this.#configuration.devices).reduce((sum, disk) => sum + disk.capacityBytes, 0);
+  }
+
+  #storageInfo(): DataObject {
+    const used = this.context.host.datastores.filter((store) => this.usesDatastore(store));
+    return data("VirtualMachineStorageInfo", {
+      perDatastoreUsage: used.map((store) =>
+        data("VirtualMachineUsageOnDatastore", {
+          datastore: store.reference,
+          committed: 0,
+          uncommitted: this.#diskBytes(),
+          unshared: 0,
+        }),
+      ),
+      timestamp: this.#configuration.modified,
+    });
+  }
+}
+
