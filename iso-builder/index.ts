@@ -4,7 +4,7 @@ import { kernelCommandLine } from "./command-line";
 import { makeInitramfs } from "./initramfs";
 import { ModuleIndex, moduleName } from "./kernel-modules";
 import { type KernelSource, openKernel } from "./kernel-source";
-import { selectModules } from "./module-selection";
+import { EARLY_MODULE_PARAMETERS, selectModules } from "./module-selection";
 import { type ReadPackage, readPackage } from "./package-files";
 import { RootTree } from "./root-tree";
 import { Spool, sha256 } from "./spool";
@@ -130,7 +130,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     kernel: { version: kernel.version, commandLine, sha256: await sha256(kernel.image), package: kernel.package },
     packages: packages.map(({ name, version, architecture, sha256 }) => ({ name, version, architecture, sha256 })),
     modules: { early: selection.early.map(moduleName), late: selection.late.map(moduleName) },
-    files: await digests(tree, new Set([initramfs])),
+    files: await digests(tree, new Set([initramfs, loader])),
     init: await sha256(init),
   };
   const text = `${JSON.stringify(manifest, null, 2)}\n`;
@@ -140,10 +140,10 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
   const early = selection.early.map(async (path) => ({
     path: `/modules/${path.slice(path.lastIndexOf("/") + 1)}`,
     content: await bytesOf(kernel.modules.get(path)),
+    parameters: EARLY_MODULE_PARAMETERS,
   }));
-  initramfs.content = bytesContent(
-    makeInitramfs({ init: await bytesOf(init), modules: await Promise.all(early), mediumId }),
-  );
+  const stage = { init: await bytesOf(init), modules: await Promise.all(early), mediumId };
+  initramfs.content = bytesContent(makeInitramfs(stage, kernel.unpacksZstd ? "zstd" : "none"));
 
   const image = planIso({
     volumeId: "VCH_BOOTSTRAP",
@@ -227,7 +227,7 @@ function addRoot(tree: RootTree, packages: readonly ReadPackage[]): void {
   tree.add("etc/resolv.conf", { type: "symlink", target: "/run/resolv.conf" });
 }
 
-/** SHA-256 of every file of the tree by its path. */
+/** SHA-256 of every file of the tree by its path, except those that change until they are on the medium. */
 async function digests(tree: RootTree, except: ReadonlySet<IsoFile>): Promise<Record<string, string>> {
   const files: [string, string][] = [];
   const visit = async (directory: typeof tree.root, path: string): Promise<void> => {

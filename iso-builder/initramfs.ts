@@ -5,18 +5,21 @@ export interface InitramfsContent {
   /** The static program that becomes `/init`. */
   init: Uint8Array;
   /** Modules in load order. */
-  modules: { path: string; content: Uint8Array }[];
+  modules: { path: string; content: Uint8Array; parameters?: string }[];
   /** 64 characters that the right medium carries as its volume set identifier. */
   mediumId: string;
 }
 
 const directories = ["dev", "proc", "sys", "run", "tmp", "medium", "modules"];
 
+/** Slow to make, but as fast to unpack as the others, and read by the firmware at about 20 MB/s. */
+const ZSTD_LEVEL = 19;
+
 /**
- * The initramfs, an uncompressed cpio archive. It is small enough (see the builder's documentation for the measurement)
- * that decompressing it in an emulated guest costs more than reading it.
+ * The initramfs: a cpio archive, compressed where the kernel can unpack it. A BIOS reads CD-ROMs by programmed I/O, so
+ * bytes cost more than unpacking them: 2.1 MB plain, 0.4 MB as zstd, 0.1 s less boot time in an emulated machine.
  */
-export function makeInitramfs({ init, modules, mediumId }: InitramfsContent): Uint8Array {
+export function makeInitramfs({ init, modules, mediumId }: InitramfsContent, compression: "none" | "zstd"): Uint8Array {
   const parts: Uint8Array[] = [];
   let inode = 1;
   const add = (
@@ -33,8 +36,13 @@ export function makeInitramfs({ init, modules, mediumId }: InitramfsContent): Ui
   add("dev/console", fileType.character | 0o600, nothing, { deviceMajor: 5, deviceMinor: 1 });
   add("init", fileType.file | 0o755, init);
   for (const { path, content } of modules) add(path.slice(1), fileType.file | 0o644, content);
-  add("modules.list", fileType.file | 0o644, Buffer.from(modules.map(({ path }) => `${path}\n`).join("")));
+  add(
+    "modules.list",
+    fileType.file | 0o644,
+    Buffer.from(modules.map(({ path, parameters }) => `${path}${parameters ? ` ${parameters}` : ""}\n`).join("")),
+  );
   add("medium.id", fileType.file | 0o644, Buffer.from(`${mediumId}\n`));
   parts.push(cpioTrailer());
-  return Buffer.concat(parts);
+  const archive = Buffer.concat(parts);
+  return compression === "zstd" ? Bun.zstdCompressSync(archive, { level: ZSTD_LEVEL }) : archive;
 }

@@ -18,14 +18,17 @@ export interface Kernel {
   modules: Map<string, SpooledFile>;
   /** `modules.builtin`: paths of what the kernel itself contains. */
   builtin: string[];
-  /** `modules.order`, absent in some packages. */
+  /** Whether its configuration, where the source has it, says that it unpacks a zstd initramfs. */
+  unpacksZstd: boolean;
   package?: { name: string; version: string; sha256: string };
 }
 
 /** @throws Error when the source has no kernel, several, or compressed modules */
 export async function openKernel(source: KernelSource, spool: Spool): Promise<Kernel> {
   if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path);
-  const read = await readPackage(source.path, spool, (path) => /^(usr\/)?(boot\/vmlinuz|lib\/modules\/)/.test(path));
+  const read = await readPackage(source.path, spool, (path) =>
+    /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/.test(path),
+  );
   const files = new Map<string, SpooledFile>();
   for (const [path, node] of read.files) {
     const file = spooled(node);
@@ -79,5 +82,7 @@ async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string)
   if (version === undefined || versions.size > 1) {
     throw new Error(`${origin} must contain lib/modules for exactly one kernel version, not ${versions.size}`);
   }
-  return { version, image: image[1], modules, builtin };
+  const config = [...files].find(([path]) => /^((usr\/)?boot\/)?config(-[^/]+)?$/.test(path))?.[1];
+  const unpacksZstd = config !== undefined && /^CONFIG_RD_ZSTD=y$/m.test(await Bun.file(config.file).text());
+  return { version, image: image[1], modules, builtin, unpacksZstd };
 }

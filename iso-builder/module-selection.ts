@@ -4,8 +4,10 @@ import { type ModuleIndex, moduleName } from "./kernel-modules";
 const cdControllers = ["ata_piix", "ahci"];
 /** Without these the medium cannot be read. */
 const cdEssentials = ["sr_mod", "isofs"];
-/** Disks, network, and the file system that stacks image layers: loaded while the tether starts. */
-const lateEssentials = ["sd_mod", "vmw_pvscsi", "vmxnet3", "overlay", "ext4"];
+/** Disks and network. Init loads them while the CD-ROM controller resets its channels, time that is idle otherwise. */
+const deviceEssentials = ["sd_mod", "vmw_pvscsi", "vmxnet3"];
+/** Needed by every container, but by no device: loaded while the tether starts. */
+const lateEssentials = ["overlay", "ext4"];
 /** Loaded late where the kernel has them: talking to the VMware host. */
 const lateOptional = ["vmw_vmci", "vmw_vsock_vmci_transport"];
 
@@ -18,7 +20,7 @@ const keptDrivers =
 
 /** Which modules a container VM gets, and when it loads them. Paths are below `lib/modules/VERSION/`. */
 export interface ModuleSelection {
-  /** In the initramfs: what is needed to reach the medium, in load order. */
+  /** In the initramfs, in load order: what is needed to reach the medium, then the drivers of disks and network. */
   early: string[];
   /** Loaded from the medium while the tether starts, in load order. */
   late: string[];
@@ -35,7 +37,7 @@ export function selectModules(index: ModuleIndex, paths: Iterable<string>): Modu
       `the kernel has no driver for a CD-ROM controller (${cdControllers.join(" or ")}); use another kernel`,
     );
   }
-  const early = index.loadOrder([...controllers, ...cdEssentials]);
+  const early = index.loadOrder([...controllers, ...cdEssentials, ...deviceEssentials]);
   const late = index
     .loadOrder([...lateEssentials, ...lateOptional.filter(has)])
     .filter((path) => !early.includes(path));
@@ -43,3 +45,10 @@ export function selectModules(index: ModuleIndex, paths: Iterable<string>): Modu
   const kept = new Set([...early, ...late, ...index.loadOrder(wanted)]);
   return { early, late, kept: [...kept].sort() };
 }
+
+/**
+ * Parameters for every module of the early list. Controllers reset their channels one after the other, 150 ms each by
+ * the ATA standard. With `async_probe` loading does not wait for that: the kernel waits for all probing after each
+ * module without it, so all of them have it, and init waits for the drive by event.
+ */
+export const EARLY_MODULE_PARAMETERS = "async_probe";

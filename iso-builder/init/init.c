@@ -88,16 +88,16 @@ static long read_file(const char *path, char *buffer, long size) {
   return filled;
 }
 
-static long load_module(const char *path) {
+static long load_module(const char *path, const char *parameters) {
   long fd = sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return fd;
-  long result = sys3(SYS_finit_module, fd, (long)"", 0);
+  long result = sys3(SYS_finit_module, fd, (long)parameters, 0);
   sys1(SYS_close, fd);
   return result == -EEXIST ? 0 : result;
 }
 
 /*
- * Loads the modules that a list names, one path a line, in that order. Where the modules are in the initramfs, they are
+ * Loads the modules that a list names, in that order: a line is a path and, after a space, parameters. Where the modules are in the initramfs, they are
  * deleted at once, so that their memory comes back. A driver may say that its hardware is absent (ENODEV).
  */
 static void load_modules(const char *list, int delete_after) {
@@ -110,7 +110,10 @@ static void load_modules(const char *list, int delete_after) {
     while (*end && *end != '\n') end++;
     int last = *end == 0;
     *end = 0;
-    long result = *line ? load_module(line) : 0;
+    char *parameters = line;
+    while (*parameters && *parameters != ' ') parameters++;
+    if (*parameters) *parameters++ = 0;
+    long result = *line ? load_module(line, parameters) : 0;
     if (result < 0 && result != -ENODEV) fail("cannot load module ", line, result);
     if (delete_after) sys3(SYS_unlinkat, AT_FDCWD, (long)line, 0);
     line = last ? end : end + 1;

@@ -54,8 +54,10 @@ export async function* readIso(source: IsoSource): AsyncGenerator<IsoEntry, void
 }
 
 /** The content of a file found by `readIso`. */
-export function readIsoFile(source: IsoSource, entry: IsoEntry): ReadableStream<Uint8Array> {
-  return source.slice(entry.offset, entry.offset + entry.size).stream();
+export async function* readIsoFile(source: IsoSource, entry: IsoEntry): AsyncGenerator<Uint8Array, void, undefined> {
+  if (entry.offset + entry.size > source.size) throw new FormatError("iso9660", `${entry.path} lies outside the image`);
+  // Not the stream itself: given a slice's stream, Bun.write of 1.4.5 writes the whole file that the slice is of.
+  yield* source.slice(entry.offset, entry.offset + entry.size).stream();
 }
 
 async function* children(source: IsoSource, directory: IsoEntry): AsyncGenerator<IsoEntry> {

@@ -1,0 +1,102 @@
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { sha256, spooledFile } from "./spool";
+
+/** What the bootstrap ISO is made of on a Debian machine. */
+export const defaultPackages: readonly string[] = [
+  "isolinux",
+  "syslinux-common",
+  "busybox-static",
+  "libc6",
+  "e2fsprogs",
+  "libext2fs2",
+  "libcom-err2",
+  "libblkid1",
+  "libuuid1",
+  "libss2",
+];
+
+/** Package that always depends on the newest kernel for virtual machines. */
+export const DEFAULT_KERNEL_PACKAGE = "linux-image-cloud-amd64";
+
+/** A package in the cache. */
+export interface FetchedPackage {
+  name: string;
+  path: string;
+  sha256: string;
+}
+
+const COMMAND_TIMEOUT_MS = 10 * 60_000;
+
+/**
+ * Obtains Debian packages with `apt-get download`, which checks their signatures. For building only, never while a VCH
+ * runs. Packages that are in the cache in the version that apt would fetch are not fetched again.
+ *
+ * A kernel metapackage (`linux-image-cloud-amd64`) is replaced by the kernel it depends on.
+ * @throws Error on a machine without apt, or when a package cannot be had
+ */
+export async function fetchDebianPackages(cacheDirectory: string, names: readonly string[]): Promise<FetchedPackage[]> {
+  if (Bun.which("apt-get") === null || Bun.which("apt-cache") === null) {
+    throw new Error(
+      "packages can be fetched on Debian machines only; elsewhere pass --kernel and --package with local files",
+    );
+  }
+  await mkdir(cacheDirectory, { recursive: true });
+  const fetched: FetchedPackage[] = [];
+  for (const name of names) {
+    const resolved = /^linux-image-[a-z]/.test(name) ? await kernelBehind(name) : name;
+    const path = await fetchOne(cacheDirectory, resolved);
+    fetched.push({ name: resolved, path, sha256: await sha256(spooledFile(path)) });
+  }
+  await Bun.write(join(cacheDirectory, "packages.json"), `${JSON.stringify(fetched, null, 2)}\n`);
+  return fetched;
+}
+
+async function kernelBehind(metapackage: string): Promise<string> {
+  const text = await run(["apt-cache", "depends", "--important", metapackage]);
+  const kernel = /Depends:\s+(linux-image-[0-9]\S*)/.exec(text)?.[1];
+  if (kernel === undefined)
+    throw new Error(`the package ${metapackage} does not depend on a kernel; run apt-get update and try again`);
+  return kernel;
+}
+
+async function fetchOne(cacheDirectory: string, name: string): Promise<string> {
+  const version = /^Version: (\S+)$/m.exec(await run(["apt-cache", "show", "--no-all-versions", name]))?.[1];
+  if (version === undefined) throw new Error(`apt knows no package ${name}; run apt-get update and try again`);
+  // As apt names files: a colon in a version is escaped.
+  const prefix = `${name}_${version.replaceAll(":", "%3a")}_`;
+  const cached = await find(cacheDirectory, prefix);
+  if (cached !== undefined) return cached;
+  // In a folder of its own, so that an interrupted download is never taken for a package.
+  const folder = join(cacheDirectory, `${name}.download`);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder);
+  try {
+    await run(["apt-get", "download", `${name}=${version}`], folder);
+    const file = (await readdir(folder)).find((entry) => entry.endsWith(".deb"));
+    if (file === undefined) throw new Error(`apt-get download ${name} gave no package`);
+    await rename(join(folder, file), join(cacheDirectory, file));
+    return join(cacheDirectory, file);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function find(folder: string, prefix: string): Promise<string | undefined> {
+  const file = (await readdir(folder)).find((entry) => entry.startsWith(prefix) && entry.endsWith(".deb"));
+  return file === undefined ? undefined : join(folder, file);
+}
+
+async function run(command: string[], cwd?: string): Promise<string> {
+  const child = Bun.spawn(command, {
+    ...(cwd !== undefined && { cwd }),
+    env: { PATH: process.env.PATH ?? "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: COMMAND_TIMEOUT_MS,
+  });
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  if (code !== 0) throw new Error(`${command.join(" ")} failed: ${errors.trim().split("\n").at(-1) ?? `code ${code}`}`);
+  return output;
+}
