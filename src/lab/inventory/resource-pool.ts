@@ -1,0 +1,196 @@
+import { invalidArgument, LabFault } from "../fault.ts";
+import { data, type DataObject, type Reference } from "../model/data.ts";
+import type { ManagedObject } from "../model/managed-object.ts";
+import type { VirtualMachine } from "../vm/virtual-machine.ts";
+import { mergeAllocation, vimAllocation } from "./allocation.ts";
+import type { LabContext } from "./context.ts";
+import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
+import type { Allocation, StoredPool } from "./inventory-store.ts";
+
+/** Shares at level normal of a pool. */
+const CPU_SHARES = 4000;
+const MEMORY_SHARES = 163_840;
+const POOL_LIMIT = 1600;
+const DEPTH_LIMIT = 8;
+
+/** The VCH's limits live here: a pool with its children and VMs. */
+export class ResourcePool extends Entity {
+  readonly pools: ResourcePool[] = [];
+  #cpu: Allocation;
+  #memory: Allocation;
+
+  constructor(
+    context: LabContext,
+    reference: Reference,
+    parent: Entity,
+    private readonly stored: StoredPool | undefined,
+    private readonly owner: Entity,
+  ) {
+    super(context, reference, stored?.name ?? "Resources", parent);
+    this.#cpu = stored?.cpu ?? context.host.totalAllocation("cpu");
+    this.#memory = stored?.memory ?? context.host.totalAllocation("memory");
+    this.properties({
+      owner: () => this.owner.reference,
+      resourcePool: () => this.pools.map((pool) => pool.reference),
+      vm: () => this.virtualMachines.map((vm) => vm.reference),
+      config: () => this.#config(),
+      childConfiguration: () => [],
+      runtime: () => this.#runtime(),
+      summary: () =>
+        data("ResourcePoolSummary", {
+          name: this.name,
+          config: this.#config(),
+          runtime: this.#runtime(),
+          configuredMemoryMB: this.virtualMachines.reduce((sum, vm) => sum + vm.configuration.memoryMB, 0),
+        }),
+    });
+    this.methods({
+      CreateResourcePool: (p) => this.#create(p.name as string, p.spec as DataObject),
+      UpdateConfig: (p) => this.#update(p.name as string | undefined, p.config as DataObject | undefined),
+      Rename_Task: (p, call) =>
+        context.tasks.run(call.method, this, call.session?.user.name ?? "", () => this.#update(p.newName as string, undefined)),
+      Destroy_Task: (_, call) => {
+        if (!this.stored) throw new LabFault("NotSupported", "The root resource pool cannot be destroyed.");
+        return context.tasks.run(call.method, this, call.session?.user.name ?? "", () => this.#destroy());
+      },
+      DestroyChildren: async () => {
+        for (const pool of [...this.pools]) await pool.#destroy();
+      },
+      MoveIntoResourcePool: (p) => this.#moveIn(p.list as Reference[]),
+    });
+  }
+
+  get virtualMachines(): VirtualMachine[] {
+    return this.context.host.virtualMachines.filter((vm) => vm.pool === this);
+  }
+
+  viewChildren(): ManagedObject[] {
+    return [...this.pools, ...this.virtualMachines];
+  }
+
+  #config(): DataObject {
+    return data("ResourceConfigSpec", {
+      entity: this.reference,
+      changeVersion: "",
+      cpuAllocation: vimAllocation(this.#cpu),
+      memoryAllocation: vimAllocation(this.#memory),
+    });
+  }
+
+  #runtime(): DataObject {
+    const usage = (allocation: Allocation, max: number): DataObject =>
+      data("ResourcePoolResourceUsage", {
+        reservationUsed: 0,
+        reservationUsedForVm: 0,
+        unreservedForPool: Math.max(allocation.reservation, 0),
+        unreservedForVm: Math.max(allocation.reservation, 0),
+        overallUsage: 0,
+        maxUsage: allocation.limit === -1 ? max : allocation.limit,
+      });
+    const { host } = this.context;
+    return data("ResourcePoolRuntimeInfo", {
+      memory: usage(this.#memory, host.memoryBytes),
+      cpu: usage(this.#cpu, host.threads * host.cpuMhz),
+      overallStatus: "green",
+    });
+  }
+
+  get #depth(): number {
+    return this.parent instanceof ResourcePool ? this.parent.#depth + 1 : 0;
+  }
+
+  async #create(given: string, spec: DataObject): Promise<Reference> {
+    const { store, naming, host } = this.context;
+    if (store.inventory.pools.length >= POOL_LIMIT) {
+      throw new LabFault("InsufficientResourcesFault", `A host can have ${POOL_LIMIT} resource pools.`);
+    }
+    if (this.#depth >= DEPTH_LIMIT) throw new LabFault("InsufficientResourcesFault", `Pools nest ${DEPTH_LIMIT} deep.`);
+    const name = checkedName(given);
+    refuseDuplicate(name, this.pools);
+    const { cpu, memory } = createAllocations(spec);
+    const id = naming.resourcePool(store.nextNumber());
+    const stored: StoredPool = { id, name, parent: this.reference.value, cpu, memory };
+    store.inventory.pools.push(stored);
+    const pool = host.addPool(stored, this, this.owner);
+    await store.save();
+    return pool.reference;
+  }
+
+  async #update(given: string | undefined, config: DataObject | undefined): Promise<void> {
+    if (!this.stored) throw new LabFault("NotSupported", "The root resource pool cannot be changed.");
+    const siblings = this.parent instanceof ResourcePool ? this.parent.pools : [];
+    const name = given === undefined || given === "" ? this.name : checkedName(given, this);
+    refuseDuplicate(name, siblings, this);
+    const cpu = mergeAllocation("cpuAllocation", this.#cpu, config?.cpuAllocation as DataObject | undefined, CPU_SHARES);
+    const memory = mergeAllocation("memoryAllocation", this.#memory, config?.memoryAllocation as DataObject | undefined, MEMORY_SHARES);
+    this.#cpu = cpu;
+    this.#memory = memory;
+    Object.assign(this.stored, { name, cpu, memory });
+    if (name !== this.name) this.setName(name);
+    this.changed("config", "runtime", "summary");
+    await this.context.store.save();
+  }
+
+  /** Children and VMs move up, as on vSphere. */
+  async #destroy(): Promise<void> {
+    const { parent } = this;
+    if (!this.stored || !(parent instanceof ResourcePool)) return;
+    const { inventory } = this.context.store;
+    for (const pool of [...this.pools]) pool.#moveTo(parent);
+    for (const vm of this.virtualMachines) this.context.host.movePool(vm, parent);
+    parent.pools.splice(parent.pools.indexOf(this), 1);
+    inventory.pools = inventory.pools.filter((pool) => pool !== this.stored);
+    this.registry.remove(this);
+    parent.changed("resourcePool", "vm", "summary");
+    await this.context.store.save();
+  }
+
+  #moveTo(target: ResourcePool): void {
+    const from = this.parent;
+    if (from instanceof ResourcePool) {
+      from.pools.splice(from.pools.indexOf(this), 1);
+      from.changed("resourcePool");
+    }
+    this.parent = target;
+    target.pools.push(this);
+    if (this.stored) this.stored.parent = target.reference.value;
+    this.changed("parent");
+    target.changed("resourcePool");
+  }
+
+  async #moveIn(list: Reference[]): Promise<void> {
+    const objects = list.map((reference) => this.registry.get(reference));
+    for (const object of objects) {
+      if (object instanceof ResourcePool) {
+        if (object.#contains(this)) throw invalidArgument("list", "A pool cannot be moved into itself.");
+        refuseDuplicate(object.name, this.pools, object);
+        object.#moveTo(this);
+      } else {
+        this.context.host.movePool(this.registry.getAs(this.context.host.virtualMachineClass, object.reference, "list"), this);
+      }
+    }
+    await this.context.store.save();
+  }
+
+  #contains(other: Entity | undefined): boolean {
+    return other !== undefined && (other === this || this.#contains(other.parent));
+  }
+}
+
+/** A new pool needs all of its allocation. */
+function createAllocations(spec: DataObject): { cpu: Allocation; memory: Allocation } {
+  const allocation = (field: "cpuAllocation" | "memoryAllocation", normal: number): Allocation => {
+    const info = spec[field] as DataObject;
+    for (const part of ["reservation", "expandableReservation", "limit", "shares"]) {
+      if (info[part] === undefined) throw invalidArgument(`spec.${field}.${part}`, "A new resource pool needs it.");
+    }
+    const none: Allocation = {
+      reservation: 0,
+      expandableReservation: true,
+      limit: -1,
+      shares: { level: "normal", shares: normal },
+    };
+    return mergeAllocation(`spec.${field}`, none, info, normal);
+  };
+  return { cpu: allocation("cpuAllocation", CPU_SHARES), memory: allocation("memoryAllocation", MEMORY_SHARES) };
+}

@@ -1,0 +1,255 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { fileAlreadyExists, fileNotFound, invalidArgument, LabFault } from "../fault.ts";
+import type { LabContext } from "../inventory/context.ts";
+import { checkedName, type Entity, refuseDuplicate } from "../inventory/entity.ts";
+import type { ResourcePool } from "../inventory/resource-pool.ts";
+import type { DataObject, Reference } from "../model/data.ts";
+import { writeAtomically } from "../state-file.ts";
+import { baseName, formatDatastorePath, parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
+import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
+import { applySettings, refuseUnknownSettings } from "./config-spec.ts";
+import { type Configuration, DEFAULT_GUEST, DEFAULT_HARDWARE_VERSION, defaultAllocation } from "./configuration.ts";
+import { planDeviceChanges } from "./device/device-changes.ts";
+import { deviceEnvironment } from "./device-environment.ts";
+import { describeDisk, makeDiskFiles } from "./disk-files.ts";
+import { VolatileGuestInfo } from "./guest-info.ts";
+import { removeOwnFiles } from "./removal.ts";
+import { VirtualMachine } from "./virtual-machine.ts";
+import { formatVmx, parseVmx, VMX_LIMIT } from "./vmx-file.ts";
+import { fromVmx, toVmx } from "./vmx-configuration.ts";
+
+const DEFAULT_MEMORY_MB = 32;
+
+/** What of a create request is wrong in any case; found before there is a task. */
+export function checkCreate(context: LabContext, spec: DataObject): { name: string } {
+  refuseUnknownSettings(spec);
+  if (typeof spec.name !== "string") throw invalidArgument("configSpec.name", "A new VM needs a name.");
+  const name = checkedName(spec.name);
+  const files = spec.files as DataObject | undefined;
+  if (typeof files?.vmPathName !== "string" || files.vmPathName === "") {
+    throw invalidArgument("configSpec.files.vmPathName", "Name at least the datastore: '[datastore]'.");
+  }
+  datastoreOf(context.folders, parseDatastorePath(files.vmPathName));
+  refuseDuplicate(name, context.host.virtualMachines);
+  return { name };
+}
+
+/** CreateVM: directory, disks and `.vmx` are there and the VM is in the inventory, or nothing is. */
+export async function createVirtualMachine(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  spec: DataObject,
+): Promise<Reference> {
+  const { name } = checkCreate(context, spec);
+  const release = context.host.reserveName(name);
+  try {
+    const home = await chooseHome(context, name, String((spec.files as DataObject).vmPathName));
+    return await createIn(context, parent, pool, spec, name, home);
+  } finally {
+    release();
+  }
+}
+
+interface Home {
+  folder: DatastoreFolder;
+  /** Of the `.vmx` on the datastore. */
+  vmx: string;
+  directory: string;
+  vmPathName: string;
+}
+
+/** `[ds]`: a directory named after the VM, with a number when taken; `[ds] dir/` or `[ds] dir`: there; `….vmx`: exactly that. */
+async function chooseHome(context: LabContext, name: string, vmPathName: string): Promise<Home> {
+  const parsed = parseDatastorePath(vmPathName);
+  const folder = datastoreOf(context.folders, parsed);
+  const fileStem = name.replace(/[/\\]/g, "_");
+  const at = (path: string): Home => ({
+    folder,
+    vmx: path,
+    directory: parentDirectory(path),
+    vmPathName: formatDatastorePath({ datastore: parsed.datastore, path }),
+  });
+  if (/\.vmx$/i.test(parsed.path)) {
+    if (parentDirectory(parsed.path) === "") throw invalidArgument("configSpec.files.vmPathName", "A VM needs a directory.");
+    if (await folder.exists(parsed.path)) throw fileAlreadyExists(vmPathName);
+    return at(parsed.path);
+  }
+  if (parsed.path !== "") {
+    const path = `${parsed.path}/${fileStem}.vmx`;
+    if (await folder.exists(path)) throw fileAlreadyExists(folder.format(path));
+    return at(path);
+  }
+  for (let number = 0; ; number++) {
+    const directory = number === 0 ? fileStem : `${fileStem}_${number}`;
+    if (!(await folder.exists(directory))) return at(`${directory}/${fileStem}.vmx`);
+  }
+}
+
+async function createIn(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  spec: DataObject,
+  name: string,
+  home: Home,
+): Promise<Reference> {
+  const existed = await home.folder.exists(home.directory);
+  const directory = await home.folder.resolve(home.directory);
+  const vmxFile = await home.folder.resolve(home.vmx);
+  const journal = await context.host.journal.begin({
+    kind: "make",
+    vmxFile,
+    files: [],
+    ...(existed ? {} : { directory }),
+  });
+  await mkdir(directory, { recursive: true });
+  let undoDisks: (() => Promise<void>) | undefined;
+  try {
+    const settings = applySettings(blank(name), spec);
+    const changes = (spec.deviceChange as DataObject[] | undefined) ?? [];
+    const plan = await planDeviceChanges([], changes, deviceEnvironment(context, home.vmPathName, undefined));
+    const configuration = { ...settings, devices: plan.devices };
+    const disks = await makeDiskFiles(context, plan, home.vmPathName);
+    undoDisks = disks.undo;
+    await writeAtomically(vmxFile, formatVmx(toVmx(configuration)));
+    const vm = await enroll(context, parent, pool, home.vmPathName, configuration);
+    await disks.keep();
+    await journal();
+    context.events.post("VmCreatedEvent", vm, `Created virtual machine ${name} on ${context.host.name}`);
+    return vm.reference;
+  } catch (error) {
+    await undoDisks?.();
+    await rm(vmxFile, { force: true });
+    if (!existed) await removeOwnFiles(directory);
+    await journal();
+    throw error;
+  }
+}
+
+function blank(name: string): Configuration {
+  const now = new Date();
+  return {
+    name,
+    uuid: randomUUID(),
+    instanceUuid: randomUUID(),
+    guestId: DEFAULT_GUEST,
+    hardwareVersion: DEFAULT_HARDWARE_VERSION,
+    annotation: "",
+    firmware: "bios",
+    cpus: 1,
+    coresPerSocket: 1,
+    memoryMB: DEFAULT_MEMORY_MB,
+    cpu: defaultAllocation("cpu", 1),
+    memory: defaultAllocation("memory", DEFAULT_MEMORY_MB),
+    createDate: now,
+    modified: now,
+    changes: 1,
+    extraConfig: new Map(),
+    recorded: {},
+    devices: [],
+    suspendFile: undefined,
+  };
+}
+
+/** Gives the VM an id and a place in the inventory; it is there for good when the index is saved. */
+async function enroll(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  vmPathName: string,
+  configuration: Configuration,
+): Promise<VirtualMachine> {
+  const id = context.naming.virtualMachine(context.store.nextNumber());
+  const { inventory } = context.store;
+  inventory.virtualMachines.push({ id, vmPathName, folder: parent.reference.value, pool: pool.reference.value });
+  try {
+    await context.store.save();
+  } catch (error) {
+    inventory.virtualMachines = inventory.virtualMachines.filter((stored) => stored.id !== id);
+    throw error;
+  }
+  return addVirtualMachine(context, parent, pool, id, vmPathName, configuration);
+}
+
+async function addVirtualMachine(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  id: string,
+  vmPathName: string,
+  configuration: Configuration,
+): Promise<VirtualMachine> {
+  const guestInfo = await VolatileGuestInfo.open(context.stateDirectory, id);
+  const reference = { type: "VirtualMachine", value: id };
+  const vm = new VirtualMachine(context, reference, parent, pool, vmPathName, configuration, guestInfo);
+  context.host.addVirtualMachine(vm);
+  return vm;
+}
+
+/** A VM of the index, as it was when the lab stopped. */
+export async function loadVirtualMachine(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  stored: { id: string; vmPathName: string },
+): Promise<VirtualMachine> {
+  const configuration = await readConfiguration(context, stored.vmPathName);
+  return addVirtualMachine(context, parent, pool, stored.id, stored.vmPathName, configuration);
+}
+
+async function readConfiguration(context: LabContext, vmPathName: string): Promise<Configuration> {
+  const file = await context.host.resolve(vmPathName);
+  if (!(await context.host.exists(vmPathName))) throw fileNotFound(vmPathName);
+  const { size } = await stat(file);
+  if (size > VMX_LIMIT) {
+    const reason = `${vmPathName} has ${size} bytes; a VM's configuration has at most ${VMX_LIMIT}.`;
+    throw new LabFault("GenericVmConfigFault", reason, { reason });
+  }
+  const stem = baseName(parseDatastorePath(vmPathName).path).replace(/\.vmx$/i, "");
+  const configuration = fromVmx(parseVmx(await readFile(file, "utf8")), stem);
+  const devices = [];
+  for (const device of configuration.devices) {
+    devices.push(device.kind === "disk" ? { ...device, ...(await diskOrLast(context, device)) } : device);
+  }
+  return { ...configuration, devices };
+}
+
+/** A disk that cannot be read now does not take its VM out of the inventory: powering on will say what is wrong. */
+async function diskOrLast(context: LabContext, disk: { path: string; capacityBytes: number; parents: string[] }) {
+  try {
+    return await describeDisk(context, disk.path);
+  } catch (error) {
+    context.log(`${disk.path}: ${error instanceof Error ? error.message : String(error)}`);
+    return { capacityBytes: disk.capacityBytes, parents: disk.parents };
+  }
+}
+
+/** RegisterVM: puts a VM whose files exist into the inventory. */
+export async function registerVirtualMachine(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  path: string,
+  givenName: string | undefined,
+): Promise<Reference> {
+  const vmPathName = formatDatastorePath(parseDatastorePath(path));
+  if (context.host.virtualMachines.some((vm) => vm.vmPathName === vmPathName)) {
+    throw new LabFault("AlreadyExists", `${vmPathName} is registered already.`, { name: vmPathName });
+  }
+  const stored = await readConfiguration(context, vmPathName);
+  const name = checkedName(givenName ?? stored.name);
+  refuseDuplicate(name, context.host.virtualMachines);
+  const release = context.host.reserveName(name);
+  try {
+    const configuration = { ...stored, name };
+    const file = await context.host.resolve(vmPathName);
+    if (name !== stored.name) await writeAtomically(file, formatVmx(toVmx(configuration)));
+    const vm = await enroll(context, parent, pool, vmPathName, configuration);
+    context.events.post("VmRegisteredEvent", vm, `Registered ${name} on ${context.host.name}`);
+    return vm.reference;
+  } finally {
+    release();
+  }
+}

@@ -1,0 +1,56 @@
+import { readdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import { discardsWrites } from "./machine-definition.ts";
+import { disksOf } from "./device/device-changes.ts";
+import { invalidPowerState } from "./power-control.ts";
+import type { VirtualMachine } from "./virtual-machine.ts";
+
+/** Files that belong to a VM besides its disks. */
+const OWN_FILE = /\.(vmx|vmxf|vmsd|nvram|vmss|vmem|vswp)$|^vmware(-\d+)?\.log$/;
+
+/** Takes the VM out of the inventory and keeps its files. */
+export async function unregisterVirtualMachine(vm: VirtualMachine): Promise<void> {
+  const { context } = vm;
+  const { inventory } = context.store;
+  inventory.virtualMachines = inventory.virtualMachines.filter(({ id }) => id !== vm.reference.value);
+  await context.store.save();
+  vm.guestInfo.clear();
+  context.host.removeVirtualMachine(vm);
+  context.events.post("VmRemovedEvent", vm, `Removed ${vm.name} on ${context.host.name}`);
+}
+
+/** Takes the VM out of the inventory and deletes its files and attached disks, but never a disk that others are children of. */
+export async function destroyVirtualMachine(vm: VirtualMachine): Promise<void> {
+  const { context } = vm;
+  if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOff", vm.powerState);
+  const { folder, path } = vm.home;
+  const directory = await folder.resolve(path);
+  const disks: string[] = [];
+  for (const disk of disksOf(vm.configuration.devices)) {
+    const file = await context.host.resolve(disk.path);
+    // A disk that is only looked at is somebody else's.
+    if (discardsWrites(disk) || context.host.relations.hasChildren(file) || !(await context.host.exists(disk.path))) continue;
+    context.locks.requireFree(file, vm.reference.value, disk.path);
+    disks.push(file);
+  }
+  const done = await context.host.journal.begin({ kind: "remove", files: disks, directory });
+  await unregisterVirtualMachine(vm);
+  for (const file of disks) {
+    await context.disks.remove(file);
+    context.host.relations.remove(file);
+  }
+  await removeOwnFiles(directory);
+  await done();
+}
+
+/** Deletes a VM's own files, and its directory when nothing else is in it. */
+export async function removeOwnFiles(directory: string): Promise<void> {
+  try {
+    for (const name of await readdir(directory)) if (OWN_FILE.test(name)) await rm(join(directory, name), { force: true });
+    await rmdir(directory);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    // Other files stay, and with them the directory; a directory that is gone is what we wanted.
+    if (code !== "ENOTEMPTY" && code !== "ENOENT") throw error;
+  }
+}
