@@ -101,7 +101,7 @@ async function createIn(
   const journal = await context.host.journal.begin({
     kind: "make",
     vmxFile,
-    files: [],
+    files: [vmxFile],
     ...(existed ? {} : { directory }),
   });
   await mkdir(directory, { recursive: true });
