@@ -8,7 +8,7 @@ import { ERRNO, OPEN, openInRoot, RESOLVE, SystemError } from "../system/libc.ts
 export const descriptorPath = (fd: number): string => `/proc/self/fd/${fd}`;
 
 /** Calls `use` with a path for the existing file or directory and closes it afterwards. */
-export const withPathInRoot = <T>(root: number, path: string, use: (path: string, fd: number) => T): T => {
+export const withPathInRoot = <T>(root: number, path: string | Uint8Array, use: (path: string, fd: number) => T): T => {
   const fd = openInRoot(root, path, OPEN.path, 0, RESOLVE.inRoot | RESOLVE.noMagicLinks);
   try {
     return use(descriptorPath(fd), fd);

@@ -82,3 +82,13 @@ export const resolveUser = (root: number, user: string, additionalGroups: string
   }
   return { ...result, groups: [...new Set(result.groups)].slice(0, 1024) };
 };
+
+/** User names by uid, from the container's passwd. */
+export const passwdNames = (root: number): Map<number, string> => {
+  const names = new Map<number, string>();
+  for (const [name = "", , uid = ""] of readTable(root, "/etc/passwd")) {
+    const number = numeric(uid);
+    if (number !== undefined && !names.has(number)) names.set(number, name);
+  }
+  return names;
+};

@@ -26,8 +26,8 @@ const library = dlopen("libc.so.6", {
   chroot: { args: ["buffer"], returns: "i32" },
   mknod: { args: ["buffer", "u32", "u64"], returns: "i32" },
   lsetxattr: { args: ["buffer", "buffer", "buffer", "u64", "i32"], returns: "i32" },
-  lgetxattr: { args: ["buffer", "buffer", "buffer", "u64"], returns: "i64" },
-  llistxattr: { args: ["buffer", "buffer", "u64"], returns: "i64" },
+  getxattr: { args: ["buffer", "buffer", "buffer", "u64"], returns: "i64" },
+  listxattr: { args: ["buffer", "buffer", "u64"], returns: "i64" },
   utimensat: { args: ["i32", "buffer", "buffer", "i32"], returns: "i32" },
   linkat: { args: ["i32", "buffer", "i32", "buffer", "i32"], returns: "i32" },
   syscall: { args: ["i64", "i64", "buffer", "buffer", "i64"], returns: "i64" },
@@ -142,6 +142,8 @@ export const OPEN = {
   truncate: 0o1000,
   nonBlocking: 0o4000,
   closeOnExec: 0o2000000,
+  noFollow: process.arch === "arm64" ? 0o100000 : 0o400000,
+  directory: process.arch === "arm64" ? 0o40000 : 0o200000,
   path: 0o10000000,
 } as const;
 
@@ -249,14 +251,14 @@ export const setAttribute = (path: string | Uint8Array, name: string, value: Uin
 /** Longest list of names, and longest value, of extended attributes that Linux has. */
 const ATTRIBUTE_LIMIT = 64 * 1024;
 const attributeBuffer = new Uint8Array(ATTRIBUTE_LIMIT);
-/** All extended attributes of a file, not following a symlink; empty where the filesystem has none. */
-export const attributes = (path: string | Uint8Array): Map<string, Uint8Array> => {
+/** All extended attributes of a file (of a descriptor's file by /proc/self/fd/N); empty where the filesystem has none. */
+export const attributes = (path: string): Map<string, Uint8Array> => {
   const found = new Map<string, Uint8Array>();
-  const length = Number(library.llistxattr(text(path), attributeBuffer, ATTRIBUTE_LIMIT));
+  const length = Number(library.listxattr(text(path), attributeBuffer, ATTRIBUTE_LIMIT));
   if (length <= 0) return found;
   for (const name of Buffer.from(attributeBuffer.subarray(0, length)).toString().split("\0")) {
     if (name === "") continue;
-    const size = Number(library.lgetxattr(text(path), text(name), attributeBuffer, ATTRIBUTE_LIMIT));
+    const size = Number(library.getxattr(text(path), text(name), attributeBuffer, ATTRIBUTE_LIMIT));
     if (size >= 0) found.set(name, attributeBuffer.slice(0, size));
   }
   return found;
@@ -280,8 +282,14 @@ export const hardLink = (existing: string | Uint8Array, path: string | Uint8Arra
 const SYS_OPENAT2 = 437;
 export const RESOLVE = { noMagicLinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
 /** Opens a path that cannot lead out of the directory `root` (a descriptor). */
-export const openInRoot = (root: number, path: string, flags: number, mode: number, resolve: number): number => {
+export const openInRoot = (
+  root: number,
+  path: string | Uint8Array,
+  flags: number,
+  mode: number,
+  resolve: number,
+): number => {
   const how = new BigUint64Array([BigInt(flags | OPEN.closeOnExec), BigInt(mode), BigInt(resolve)]);
   const result = library.syscall(SYS_OPENAT2, root, text(path), new Uint8Array(how.buffer), how.byteLength);
-  return checked(result, `open ${path}`);
+  return checked(result, `open ${typeof path === "string" ? path : Buffer.from(path)}`);
 };

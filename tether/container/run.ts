@@ -1,0 +1,113 @@
+import type { ContainerConfiguration } from "../../src/link/guest-configuration.ts";
+import { writeEtcFiles } from "../boot/etc-files.ts";
+import { nameHost, setSysctls } from "../boot/kernel.ts";
+import { configureNetwork } from "../boot/network.ts";
+import { buildRoot, mountRootDisk } from "../boot/root.ts";
+import { powerOffCleanly } from "../power.ts";
+import { ProcessStartError } from "../process/start-error.ts";
+import type { StateReport } from "../state.ts";
+import { prepareCgroup } from "./cgroup.ts";
+import { Container } from "./container.ts";
+
+/** Milliseconds to wait for the control link after the process has ended, with and without a client that wants its output. */
+const LINK_LIMIT_ATTACHED = 10_000;
+const LINK_LIMIT = 3_000;
+/** Milliseconds to wait for the engine to have stored the exit state, and for an expected client to attach. */
+const ACKNOWLEDGE_LIMIT = 10_000;
+
+const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Failures of a step are told with the class that the engine knows. */
+const step = <T>(failure: "mount" | "network" | "configuration", work: () => T): T => {
+  try {
+    return work();
+  } catch (error) {
+    throw new ProcessStartError(failure, error instanceof Error ? error.message : String(error));
+  }
+};
+
+/** A container's life from here to power-off. */
+export const runContainer = async (configuration: ContainerConfiguration, state: StateReport): Promise<void> => {
+  let container: Container | undefined;
+  try {
+    container = prepare(configuration, state);
+    await container.start();
+  } catch (error) {
+    if (container === undefined) reportFailure(state, error);
+    else container.fail(error);
+  }
+  // The link is loaded only now: it has no part in starting the process.
+  const acknowledged = Promise.withResolvers<void>();
+  const connection = await connect(configuration, container, state, acknowledged.resolve);
+  await container?.finished;
+  await waitUntilTold(configuration, container, connection, acknowledged.promise);
+  connection.close("the container has ended");
+  powerOffCleanly();
+};
+
+/** Everything before the process: disks, mounts, names, network. Each step is short; the order is what they need. */
+const prepare = (configuration: ContainerConfiguration, state: StateReport): Container => {
+  const tree = step("mount", () => mountRootDisk(configuration));
+  state.keepIn(tree.private);
+  state.phase("disks");
+  step("configuration", () => nameHost(configuration));
+  const cgroup = step("configuration", () => prepareCgroup(configuration.pidsLimit));
+  step("mount", () => writeEtcFiles(tree.private, configuration));
+  step("mount", () => buildRoot(configuration, tree));
+  state.phase("mounts");
+  step("network", () => configureNetwork(configuration.network.interfaces));
+  step("configuration", () => setSysctls(configuration.sysctls));
+  state.phase("network");
+  return new Container(configuration, tree, state, cgroup);
+};
+
+const reportFailure = (state: StateReport, error: unknown): void => {
+  const failure = error instanceof ProcessStartError && error.failure !== "not-running" ? error.failure : "other";
+  void state.update({
+    status: "failed",
+    failure,
+    exitCode: 128,
+    error: error instanceof Error ? error.message : String(error),
+  });
+};
+
+type Link = Awaited<ReturnType<typeof connect>>;
+
+const connect = async (
+  configuration: ContainerConfiguration,
+  container: Container | undefined,
+  state: StateReport,
+  acknowledged: () => void,
+) => {
+  const { Connection } = await import("../link/connection.ts");
+  const { containerServices } = await import("../link/container-services.ts");
+  const services: ReturnType<typeof containerServices> =
+    container === undefined
+      ? { calls: { acknowledgeExit: () => acknowledged(), state: () => state.current }, streams: {} }
+      : containerServices(container, acknowledged);
+  const connection = new Connection(configuration.link, services, state);
+  if (container !== undefined && configuration.health !== undefined) {
+    const { HealthMonitor } = await import("./health.ts");
+    const monitor = new HealthMonitor(container, configuration.health, (status, { output, exitCode }) =>
+      connection.send({ type: "health", status, output, exitCode }),
+    );
+    monitor.watch();
+  }
+  return connection;
+};
+
+/** The VM stays until output and exit state have arrived, within limits: guestinfo may be lost at power-off. */
+const waitUntilTold = async (
+  configuration: ContainerConfiguration,
+  container: Container | undefined,
+  connection: Link,
+  acknowledged: Promise<void>,
+): Promise<void> => {
+  const { awaitAttach, link } = configuration;
+  const reported = container?.state.update({}) ?? Promise.resolve();
+  if (link.endpoints.length > 0) {
+    await Promise.race([connection.linked, acknowledged, delay(awaitAttach ? LINK_LIMIT_ATTACHED : LINK_LIMIT)]);
+    if (connection.isLinked) await Promise.race([acknowledged, delay(ACKNOWLEDGE_LIMIT)]);
+  }
+  await Promise.race([reported, delay(ACKNOWLEDGE_LIMIT)]);
+};

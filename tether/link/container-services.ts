@@ -1,0 +1,65 @@
+import { LinkError } from "../../src/link/link-error.ts";
+import type { ProcessTarget, TreeTarget } from "../../src/link/operations.ts";
+import type { Container } from "../container/container.ts";
+import { listProcesses } from "../container/processes.ts";
+import { readStatistics } from "../container/statistics.ts";
+import type { ChildProcess } from "../process/child.ts";
+import { resolveUser } from "../process/users.ts";
+import { resolveDirectory, resolvePath, sendArchive } from "../tree/archive.ts";
+import { extractTar } from "../tree/extract.ts";
+import { sendLogs } from "./logs.ts";
+import { type CallHandlers, inputBytes, type StreamHandlers } from "./request.ts";
+import { attach, Execs } from "./stdio.ts";
+
+/** What a container VM serves on the control link. `acknowledged` is called when the engine has the exit state. */
+export const containerServices = (
+  container: Container,
+  acknowledged: () => void,
+): { calls: CallHandlers; streams: StreamHandlers } => {
+  const execs = new Execs(container);
+  const processOf = (target: ProcessTarget): ChildProcess =>
+    target === "main" ? container.process : execs.get(target.exec);
+  const requireOwnTree = (tree: TreeTarget): number => {
+    if (tree !== "container") throw new LinkError("unsupported", "a container VM has no tree but its own");
+    return container.tree.root;
+  };
+
+  const calls: CallHandlers = {
+    signal: ({ process, signal }) => processOf(process).signal(signal),
+    resize: ({ process, rows, columns }) => processOf(process).resize(rows, columns),
+    stop: ({ signal, timeoutSeconds }) => container.stop(signal, timeoutSeconds),
+    acknowledgeExit: () => acknowledged(),
+    state: () => container.state.current,
+    top: (request) => listProcesses(container.process.pid, container.tree.root, request.arguments),
+    statistics: () => readStatistics(container.process.pid),
+    pathStat: ({ tree, path }) => resolvePath(requireOwnTree(tree), path).stat,
+  };
+
+  const streams: StreamHandlers = {
+    attach: (request, channel) => attach(container, request, channel),
+    exec: (request, channel) => execs.run(request, channel),
+    logs: (request, channel) => {
+      requireOwnTree(request.tree);
+      if (container.configuration.log.driver === "none") {
+        throw new LinkError("unsupported", "configured logging driver does not support reading");
+      }
+      const { output, state } = container;
+      const over = state.current.status === "exited" || state.current.status === "failed";
+      return sendLogs(output.log.directory, output, { ...request, follow: request.follow && !over }, channel);
+    },
+    archiveRead: ({ tree, path }, channel) => sendArchive(requireOwnTree(tree), path, channel),
+    archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner }, channel) => {
+      const root = requireOwnTree(tree);
+      const { user, additionalGroups } = container.configuration.process;
+      const owner = copyOwner && user !== "" ? resolveUser(root, user, additionalGroups) : undefined;
+      const statistics = await extractTar(root, inputBytes(channel), {
+        whiteouts: false,
+        keepKinds: noOverwriteDirNonDir,
+        directory: resolveDirectory(root, path),
+        owner,
+      });
+      await channel.control({ ...statistics });
+    },
+  };
+  return { calls, streams };
+};
