@@ -9,8 +9,8 @@
  * `panic=-1`: a dead kernel restarts at once instead of hanging; the engine sees the restart.
  * `rd.` and `root=` are not needed: /init of the initramfs does all of it.
  *
- * Mitigations stay on. A container VM has one tenant, but that tenant may run several users' processes, and the
- * measured gain of `mitigations=off` at boot is within the noise. Whoever wants it adds it by `kernelArguments`.
+ * Mitigations stay on. A container VM has one tenant, but that tenant may run several users' processes. Whoever wants
+ * `mitigations=off` adds it by `kernelArguments`.
  */
 export const defaultKernelArguments: readonly string[] = [
   "console=ttyS0",
