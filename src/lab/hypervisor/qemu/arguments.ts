@@ -213,7 +213,7 @@ function storageArguments(definition: MachineDefinition, images: readonly DiskIm
   // Firmware tries the CD-ROM first: a container VM boots from it, and an empty drive is passed over.
   let bootIndex = 0;
   for (const cdrom of definition.cdroms) {
-    const node = mediumNode(cdrom.key, 0);
+    const node = mediumNode(cdrom.key, "first");
     if (cdrom.file !== undefined) words.push("-blockdev", json(mediumBlockNode(node, cdrom.file)));
     const device: QmpObject = {
       driver: "ide-cd",

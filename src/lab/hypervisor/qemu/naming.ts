@@ -3,8 +3,8 @@
 export const diskDevice = (key: number) => `disk-${key}`;
 export const diskNode = (key: number) => `disk-node-${key}`;
 export const cdromDevice = (key: number) => `cdrom-${key}`;
-/** A medium has its own node, replaced with the medium. */
-export const mediumNode = (key: number, generation: number) => `medium-${key}-${generation}`;
+/** A medium has its own node; `which` tells media of one drive apart. */
+export const mediumNode = (key: number, which: string) => `medium-${key}-${which}`;
 export const adapterDevice = (key: number) => `nic-${key}`;
 export const adapterBackend = (key: number) => `net-${key}`;
 
