@@ -29,6 +29,8 @@ import { VmwareLog } from "./vmware-log.ts";
 
 const END_LIMIT_MS = 30_000;
 const RESUME_LIMIT_MS = 10 * 60_000;
+/** Where the launched process finds the state to resume from: the first descriptor after stderr. */
+const INCOMING_DESCRIPTOR = 3;
 /** sun_path of a Unix socket address. */
 const SOCKET_PATH_LIMIT = 107;
 
@@ -88,10 +90,15 @@ export class QemuHypervisor implements Hypervisor {
     from: { stateFile: string } | undefined,
   ): Promise<QemuMachine> {
     await log.rotate();
-    log.write(`Powering on ${definition.name} (${definition.id}) with QEMU ${this.version.text}, ${this.accelerator.kind}`);
+    log.write(
+      `Powering on ${definition.name} (${definition.id}) with QEMU ${this.version.text}, ${this.accelerator.kind}`,
+    );
     const left = await findRecordedProcess(files);
     if (left !== undefined) {
-      throw new HypervisorError("InvalidPowerState", `VM ${definition.name} still runs as process ${left.pid}; it was not adopted`);
+      throw new HypervisorError(
+        "InvalidPowerState",
+        `VM ${definition.name} still runs as process ${left.pid}; it was not adopted`,
+      );
     }
     if (definition.networkAdapters.length > 0) await this.#requireTun();
     await rm(files.directory, { recursive: true, force: true });
@@ -111,13 +118,17 @@ export class QemuHypervisor implements Hypervisor {
         ...(definition.firmware === "efi"
           ? { firmware: await prepareFirmware(join(definition.directory, `${definition.name}.nvram`)) }
           : {}),
-        ...(incoming === undefined ? {} : { incomingDescriptor: 3 }),
+        resuming: incoming !== undefined,
       });
       qemu = await launchQemu(this.options.qemuBinary, words, files, incoming?.descriptor);
       return await this.#bringUp(definition, files, log, qemu, incoming !== undefined);
     } catch (error) {
-      if (qemu !== undefined) await this.#endProcess(qemu.record);
-      throw error;
+      if (qemu !== undefined) {
+        qemu.qmp.close();
+        await this.#endProcess(qemu.record);
+      }
+      if (error instanceof HypervisorError) throw error;
+      throw qemuError("start the VM", (await readLogTail(files)) || String(error));
     } finally {
       incoming?.close();
     }
@@ -132,14 +143,20 @@ export class QemuHypervisor implements Hypervisor {
     resuming: boolean,
   ): Promise<QemuMachine> {
     const { qmp, record } = qemu;
-    if (definition.cpuLimitMhz > 0) await limitCpu(this.#network.prefix, definition.id, record.pid, definition.cpuLimitMhz);
+    if (definition.cpuLimitMhz > 0)
+      await limitCpu(this.#network.prefix, definition.id, record.pid, definition.cpuLimitMhz);
     const [rpci] = await Promise.all([
       RpciServer.connect(files.rpciSocket, this.options.events.guestInfo(definition.id)),
       this.#attachAdapters(definition, qmp),
-      resuming ? this.#awaitIncoming(qmp, files) : undefined,
+      resuming ? this.#load(qmp) : undefined,
     ]);
     const machine = this.#machine(definition, files, log, { record, qmp, rpci, exited: qemu.exited });
-    await qmp.execute("cont");
+    try {
+      await qmp.execute("cont");
+    } catch (error) {
+      machine.detach();
+      throw error;
+    }
     log.write(resuming ? "Resumed" : "Powered on");
     return machine;
   }
@@ -147,18 +164,26 @@ export class QemuHypervisor implements Hypervisor {
   async #attachAdapters(definition: MachineDefinition, qmp: QmpClient): Promise<void> {
     const { networkAdapters } = definition;
     if (networkAdapters.length === 0) return;
-    await this.#network.attach(networkAdapters.map((adapter) => ({ tap: this.#tap(definition.id, adapter.key), ...adapter })));
+    await this.#network.attach(
+      networkAdapters.map((adapter) => ({ tap: this.#tap(definition.id, adapter.key), ...adapter })),
+    );
     for (const adapter of networkAdapters) {
       if (!adapter.connected) await qmp.execute("set_link", { name: adapterDevice(adapter.key), up: false });
     }
   }
 
   /** A resumed guest may run only when its memory is complete. */
-  async #awaitIncoming(qmp: QmpClient, files: RunFiles): Promise<void> {
-    const loaded = qmp.waitFor("loading the memory", ({ name }) => name === "VCH_NEVER", RESUME_LIMIT_MS);
-    loaded.catch(() => undefined);
-    void files;
-    throw new Error("not yet");
+  async #load(qmp: QmpClient): Promise<void> {
+    await qmp.execute("migrate-set-capabilities", { capabilities: [{ capability: "events", state: true }] });
+    const finished = qmp.waitFor(
+      "loading the memory",
+      ({ name, data }) => name === "MIGRATION" && /^(completed|failed)$/.test(String(data.status)),
+      RESUME_LIMIT_MS,
+    );
+    finished.catch(() => undefined);
+    await qmp.execute("migrate-incoming", { uri: `fd:${INCOMING_DESCRIPTOR}` });
+    const { data } = await finished;
+    if (data.status !== "completed") throw new Error("QEMU could not load the suspended state");
   }
 
   #machine(
@@ -168,7 +193,6 @@ export class QemuHypervisor implements Hypervisor {
     process: { record: ProcessRecord; qmp: QmpClient; rpci: RpciServer; exited?: Promise<void> },
   ): QemuMachine {
     const { id } = definition;
-    let keepRedo = false;
     const machine: QemuMachine = new QemuMachine({
       definition,
       files,
@@ -177,11 +201,8 @@ export class QemuHypervisor implements Hypervisor {
       network: this.#network,
       stateHeader: this.#stateHeader(),
       tapOf: (key) => this.#tap(id, key),
-      prepareDisk: (disk) => prepareDisk(disk, definition.directory, this.#roots, false),
-      cleanUp: () => {
-        keepRedo = machine.state === "suspended";
-        return this.#cleanUp(definition, files, keepRedo);
-      },
+      prepareDisk: (disk, reopen) => prepareDisk(disk, definition.directory, this.#roots, reopen),
+      cleanUp: () => this.#cleanUp(definition, files, machine.state === "suspended"),
       readLog: () => readLogTail(files),
       stopped: (cause) => {
         this.#machines.delete(id);
@@ -230,8 +251,14 @@ export class QemuHypervisor implements Hypervisor {
         qmp,
         rpci,
       });
-      // An interrupted suspension left the guest standing.
-      if (status !== "running") await qmp.execute("cont");
+      if (status !== "running") {
+        try {
+          await machine.continueAfterSuspension();
+        } catch (error) {
+          machine.detach();
+          throw error;
+        }
+      }
       this.#machines.set(id, machine);
       void machine.gone.then(() => this.#machines.delete(id));
       this.options.log(`adopted VM ${definition.name} (${id}), process ${record.pid}`);
@@ -273,10 +300,14 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   #files(id: string): RunFiles {
-    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(id)) throw new HypervisorError("InvalidArgument", `${JSON.stringify(id)} is no VM id`);
+    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(id))
+      throw new HypervisorError("InvalidArgument", `${JSON.stringify(id)} is no VM id`);
     const files = runFiles(this.options.runDirectory, id);
     if (Buffer.byteLength(files.migrationSocket) > SOCKET_PATH_LIMIT) {
-      throw new HypervisorError("HostConfigFault", `the run directory ${this.options.runDirectory} is too deep for Unix sockets; choose a shorter one`);
+      throw new HypervisorError(
+        "HostConfigFault",
+        `the run directory ${this.options.runDirectory} is too deep for Unix sockets; choose a shorter one`,
+      );
     }
     return files;
   }
@@ -300,7 +331,10 @@ export class QemuHypervisor implements Hypervisor {
       () => false,
     );
     if (!usable) {
-      throw new HypervisorError("HostConfigFault", "network adapters need /dev/net/tun: load the module tun (modprobe tun) and run the lab as root");
+      throw new HypervisorError(
+        "HostConfigFault",
+        "network adapters need /dev/net/tun: load the module tun (modprobe tun) and run the lab as root",
+      );
     }
   }
 
@@ -317,9 +351,9 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async #removeRun(id: string, files: RunFiles): Promise<void> {
-    await releaseCpuLimit(this.#network.prefix, id).catch((error: Error) => this.options.log(`CPU limit of ${id}: ${error.message}`));
+    await releaseCpuLimit(this.#network.prefix, id).catch((error: Error) =>
+      this.options.log(`CPU limit of ${id}: ${error.message}`),
+    );
     await rm(files.directory, { recursive: true, force: true });
   }
 }
-
-export { qemuError };

@@ -15,6 +15,7 @@ import { checkScsiAddress } from "./qemu/arguments.ts";
 import type { DiskImages } from "./qemu/block-nodes.ts";
 import { parseBlockStatistics } from "./qemu/block-statistics.ts";
 import { changeMedium, plugDisk, plugNetworkAdapter, unplugDisk, unplugNetworkAdapter } from "./qemu/devices.ts";
+import { restoreDisks, withdrawDisks } from "./qemu/disk-withdrawal.ts";
 import { adapterDevice, diskDevice, type RunFiles } from "./qemu/naming.ts";
 import { lastLines } from "./qemu/qemu-error.ts";
 import type { QmpClient, QmpEvent } from "./qmp/qmp-client.ts";
@@ -40,7 +41,8 @@ export interface MachineParts {
   /** For children of this process: resolves when the process is gone. */
   exited?: Promise<void>;
   tapOf(key: number): string;
-  prepareDisk(disk: MachineDisk): Promise<DiskImages>;
+  /** `reopen`: the disk is in use already and its discardable writes are kept. */
+  prepareDisk(disk: MachineDisk, reopen: boolean): Promise<DiskImages>;
   /** Remove what the machine leaves behind in the run directory and in the host. */
   cleanUp(): Promise<void>;
   readLog(): Promise<string>;
@@ -121,6 +123,7 @@ export class QemuMachine implements RunningMachine {
             SUSPEND_LIMIT_MS,
           );
           finished.catch(() => undefined);
+          await withdrawDisks(qmp, [...this.#disks.values()]);
           await qmp.execute("migrate", { uri: `unix:${files.migrationSocket}` });
           const status = String((await finished).data.status);
           if (status !== "completed") throw new Error(`saving the memory ${status}`);
@@ -131,7 +134,7 @@ export class QemuMachine implements RunningMachine {
         }
         await receiver.saved;
       } catch (error) {
-        await this.#command("continue the VM", "cont");
+        await this.continueAfterSuspension();
         throw new HypervisorError(
           "GenericVmConfigFault",
           `cannot suspend the VM: ${error instanceof Error ? error.message : error}`,
@@ -141,6 +144,13 @@ export class QemuMachine implements RunningMachine {
       log.write(`Suspended to ${stateFile}`);
       await this.#end();
     });
+  }
+
+  /** Undo a suspension that was not finished. */
+  async continueAfterSuspension(): Promise<void> {
+    const { qmp, prepareDisk } = this.#parts;
+    await restoreDisks(qmp, [...this.#disks.values()], (disk) => prepareDisk(disk, true));
+    await qmp.execute("cont");
   }
 
   plugDisk(disk: MachineDisk): Promise<void> {
@@ -154,7 +164,7 @@ export class QemuMachine implements RunningMachine {
       if (this.#disks.has(disk.key))
         throw new HypervisorError("InvalidDeviceSpec", `the VM has a disk ${disk.key} already`);
       checkScsiAddress(disk, this.#parts.definition.scsiControllers);
-      await plugDisk(this.#parts.qmp, await this.#parts.prepareDisk(disk));
+      await plugDisk(this.#parts.qmp, await this.#parts.prepareDisk(disk, false));
       this.#disks.set(disk.key, disk);
       this.#parts.log.write(`Hot-added disk scsi${disk.controller}:${disk.unit} ${disk.file}`);
     });

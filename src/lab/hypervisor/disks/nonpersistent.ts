@@ -1,7 +1,7 @@
 /** Disks as QEMU gets them: the chain of files, with a throw-away child on top of nonpersistent ones. */
 import { access, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type MachineDisk } from "../contract.ts";
+import type { MachineDisk } from "../contract.ts";
 import type { DiskImages } from "../qemu/block-nodes.ts";
 import { type DiskRoots, diskError, openDiskChain } from "./disk-files.ts";
 import { createSparseDisk } from "./sparse-writer.ts";

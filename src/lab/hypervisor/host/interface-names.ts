@@ -19,6 +19,12 @@ export function bridgeName(prefix: string, portGroup: string): string {
   return `${prefix}b${digest(portGroup, OBJECT_DIGITS)}`;
 }
 
+/** A fixed, locally administered address: without one, a bridge changes its address as taps come and go. */
+export function bridgeAddress(prefix: string, portGroup: string): string {
+  const hash = new Bun.CryptoHasher("sha256").update(`${prefix}/${portGroup}`).digest("hex");
+  return ["02", ...(hash.slice(0, 10).match(/../g) ?? [])].join(":");
+}
+
 export function tapName(prefix: string, machineId: string, adapterKey: number): string {
   return `${prefix}t${digest(`${machineId}/${adapterKey}`, OBJECT_DIGITS)}`;
 }

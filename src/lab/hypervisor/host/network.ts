@@ -2,7 +2,7 @@
 import { access, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { HypervisorError } from "../contract.ts";
-import { bridgeName, interfacePrefix } from "./interface-names.ts";
+import { bridgeAddress, bridgeName, interfacePrefix } from "./interface-names.ts";
 
 const PORT_GROUP_LIMIT = 1000;
 const IP_TIMEOUT_MS = 10_000;
@@ -87,16 +87,17 @@ export class HostNetwork {
         await this.#save([...names, portGroup]);
       }
       const bridge = this.bridge(portGroup);
-      await this.#ensureBridge(bridge);
+      await this.#ensureBridge(portGroup);
       return { bridge };
     });
   }
 
   /** Idempotent. The host takes no addresses from the port group's routers: it is a switch, not a guest. */
-  async #ensureBridge(bridge: string): Promise<void> {
+  async #ensureBridge(portGroup: string): Promise<void> {
+    const bridge = this.bridge(portGroup);
     if (!(await interfaceExists(bridge))) {
       await ip([
-        `link add name ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+        `link add name ${bridge} address ${bridgeAddress(this.prefix, portGroup)} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
         `link set dev ${bridge} addrgenmode none`,
       ]);
       await writeFile(`/proc/sys/net/ipv6/conf/${bridge}/accept_ra`, "0").catch((error: NodeJS.ErrnoException) => {
@@ -118,7 +119,7 @@ export class HostNetwork {
   /** Make the bridges of all recorded port groups, for example after a restart of this machine. */
   ensureBridges(): Promise<void> {
     return this.#serialized(async () => {
-      for (const name of await this.#load()) await this.#ensureBridge(this.bridge(name));
+      for (const name of await this.#load()) await this.#ensureBridge(name);
     });
   }
 

@@ -47,8 +47,8 @@ export interface LaunchContext {
   taps: ReadonlyMap<number, string>;
   /** UEFI firmware and this machine's variables. */
   firmware?: { code: string; variables: string };
-  /** File descriptor with a saved state to resume from. */
-  incomingDescriptor?: number;
+  /** Wait for a saved state instead of starting at the firmware. */
+  resuming: boolean;
   /** Unix sockets that stand for serial ports reached through a serial port concentrator, by device key. */
   concentratorSockets?: ReadonlyMap<number, string>;
 }
@@ -355,6 +355,6 @@ export function qemuArguments(definition: MachineDefinition, context: LaunchCont
     ...storageArguments(definition, context.disks),
     ...networkArguments(definition, context.taps),
     ...serialArguments(definition, context),
-    ...(context.incomingDescriptor === undefined ? [] : ["-incoming", `fd:${context.incomingDescriptor}`]),
+    ...(context.resuming ? ["-incoming", "defer"] : []),
   ];
 }

@@ -97,8 +97,8 @@ export async function unplugNetworkAdapter(qmp: QmpClient, adapter: MachineNetwo
   }
 }
 
-/** Node of the medium in a drive, from query-block's answer; undefined when the drive is empty. Pure. */
-export function mediumOf(answer: unknown, device: string): string | undefined {
+/** Block node behind a device, from query-block's answer; undefined for an empty drive. Pure. */
+export function nodeOf(answer: unknown, device: string): string | undefined {
   for (const entry of Array.isArray(answer) ? answer : []) {
     const { qdev, inserted } = entry as { qdev?: unknown; inserted?: { "node-name"?: unknown } };
     if (typeof qdev !== "string" || !(qdev === device || qdev.split("/").includes(device))) continue;
@@ -114,7 +114,7 @@ export async function changeMedium(qmp: QmpClient, key: number, file: string | u
   // The old medium may have been put in by an earlier lab process, so QEMU is asked for it.
   const next = mediumNode(key, Bun.randomUUIDv7().replaceAll("-", "").slice(-12));
   try {
-    const old = mediumOf(await qmp.execute("query-block"), id);
+    const old = nodeOf(await qmp.execute("query-block"), id);
     if (file !== undefined) await qmp.execute("blockdev-add", mediumBlockNode(next, file));
     await qmp.execute("blockdev-open-tray", { id, force: true });
     if (old !== undefined) {

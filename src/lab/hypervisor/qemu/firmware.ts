@@ -27,5 +27,8 @@ export async function prepareFirmware(nvramFile: string): Promise<{ code: string
     }
     return { code, variables: nvramFile };
   }
-  throw new HypervisorError("GenericVmConfigFault", "UEFI firmware is not installed; install the package ovmf, or use BIOS firmware");
+  throw new HypervisorError(
+    "GenericVmConfigFault",
+    "UEFI firmware is not installed; install the package ovmf, or use BIOS firmware",
+  );
 }
