@@ -5,6 +5,7 @@
 import { decodeConfiguration } from "../src/link/guest-configuration-codec.ts";
 import { runContainer } from "./container/run.ts";
 import { powerOffCleanly } from "./power.ts";
+import { reapOrphans } from "./process/reaper.ts";
 import { GuestInfo } from "./rpci/guest-info.ts";
 import { StateReport } from "./state.ts";
 
@@ -27,6 +28,7 @@ const main = async (): Promise<void> => {
     if (configuration.role === "container") {
       await runContainer(configuration, state);
     } else {
+      reapOrphans();
       const { runLoader } = await import("./loader/run.ts");
       await runLoader(configuration, state);
     }

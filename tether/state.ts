@@ -13,6 +13,13 @@ export const timestamp = (): string => {
   return `${whole}.${String(microseconds % 1_000_000).padStart(6, "0")}000Z`;
 };
 
+/** What /init measured: `name=milliseconds,…`. */
+const initPhases = (): [string, number][] =>
+  (process.env.VCH_INIT_PHASES ?? "").split(",").flatMap((entry): [string, number][] => {
+    const [name = "", at = ""] = entry.split("=");
+    return /^[a-z]{1,16}$/.test(name) && /^\d{1,9}$/.test(at) ? [[`init.${name}`, Number(at)]] : [];
+  });
+
 /** The state that this VM reports: to guestinfo, to its RW disk, and to whoever listens. */
 export class StateReport {
   #state: GuestState;
@@ -26,7 +33,8 @@ export class StateReport {
   constructor(guestInfo: GuestInfo) {
     this.#guestInfo = guestInfo;
     this.#state = { version: 1, boot: crypto.randomUUID(), status: "booting", phases: {} };
-    // /init became this program: the process's age tells when the kernel handed over.
+    for (const [name, at] of initPhases()) this.phase(name, at);
+    // /init became this program: what is older than its own clock was the kernel's and init's time.
     this.phase("tether", Math.max(0, kernelMilliseconds() - Math.round(performance.now())));
   }
 

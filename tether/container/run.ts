@@ -4,6 +4,7 @@ import { nameHost, setSysctls } from "../boot/kernel.ts";
 import { configureNetwork } from "../boot/network.ts";
 import { buildRoot, mountRootDisk } from "../boot/root.ts";
 import { powerOffCleanly } from "../power.ts";
+import { reapOrphans } from "../process/reaper.ts";
 import { ProcessStartError } from "../process/start-error.ts";
 import type { StateReport } from "../state.ts";
 import { prepareCgroup } from "./cgroup.ts";
@@ -36,6 +37,7 @@ export const runContainer = async (configuration: ContainerConfiguration, state:
     if (container === undefined) reportFailure(state, error);
     else container.fail(error);
   }
+  reapOrphans();
   // The link is loaded only now: it has no part in starting the process.
   const acknowledged = Promise.withResolvers<void>();
   const connection = await connect(configuration, container, state, acknowledged.resolve);

@@ -3,10 +3,11 @@ import type { ProcessTarget, TreeTarget } from "../../src/link/operations.ts";
 import type { Container } from "../container/container.ts";
 import { listProcesses } from "../container/processes.ts";
 import { readStatistics } from "../container/statistics.ts";
+import { PATHS } from "../paths.ts";
 import type { ChildProcess } from "../process/child.ts";
 import { resolveUser } from "../process/users.ts";
-import { resolveDirectory, resolvePath, sendArchive } from "../tree/archive.ts";
-import { extractTar } from "../tree/extract.ts";
+import { pathStat, readArchive, writeArchive } from "../tree/index.ts";
+import { sendArchive } from "./archives.ts";
 import { sendLogs } from "./logs.ts";
 import { type CallHandlers, inputBytes, type StreamHandlers } from "./request.ts";
 import { attach, Execs } from "./stdio.ts";
@@ -19,9 +20,9 @@ export const containerServices = (
   const execs = new Execs(container);
   const processOf = (target: ProcessTarget): ChildProcess =>
     target === "main" ? container.process : execs.get(target.exec);
-  const requireOwnTree = (tree: TreeTarget): number => {
+  const requireOwnTree = (tree: TreeTarget): string => {
     if (tree !== "container") throw new LinkError("unsupported", "a container VM has no tree but its own");
-    return container.tree.root;
+    return PATHS.root;
   };
 
   const calls: CallHandlers = {
@@ -32,7 +33,7 @@ export const containerServices = (
     state: () => container.state.current,
     top: (request) => listProcesses(container.process.pid, container.tree.root, request.arguments),
     statistics: () => readStatistics(container.process.pid),
-    pathStat: ({ tree, path }) => resolvePath(requireOwnTree(tree), path).stat,
+    pathStat: ({ tree, path }) => pathStat(requireOwnTree(tree), path),
   };
 
   const streams: StreamHandlers = {
@@ -47,16 +48,15 @@ export const containerServices = (
       const over = state.current.status === "exited" || state.current.status === "failed";
       return sendLogs(output.log.directory, output, { ...request, follow: request.follow && !over }, channel);
     },
-    archiveRead: ({ tree, path }, channel) => sendArchive(requireOwnTree(tree), path, channel),
+    archiveRead: async ({ tree, path }, channel) => sendArchive(await readArchive(requireOwnTree(tree), path), channel),
     archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner }, channel) => {
       const root = requireOwnTree(tree);
       const { user, additionalGroups } = container.configuration.process;
-      const owner = copyOwner && user !== "" ? resolveUser(root, user, additionalGroups) : undefined;
-      const statistics = await extractTar(root, inputBytes(channel), {
-        whiteouts: false,
-        keepKinds: noOverwriteDirNonDir,
-        directory: resolveDirectory(root, path),
-        owner,
+      const containerOwner = user === "" ? undefined : resolveUser(container.tree.root, user, additionalGroups);
+      const statistics = await writeArchive(root, path, inputBytes(channel), {
+        noOverwriteDirNonDir,
+        copyOwner,
+        containerOwner,
       });
       await channel.control({ ...statistics });
     },

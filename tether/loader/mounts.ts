@@ -1,11 +1,13 @@
-import { closeSync, existsSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { DISK_LAYOUT, type DiskAddress, type GuestState } from "../../src/link/guest-configuration.ts";
 import { decodeState } from "../../src/link/guest-configuration-codec.ts";
 import { LinkError } from "../../src/link/link-error.ts";
 import { blockDevice, DISK_WAIT_LIMIT, deleteDisk, diskName, mountDisk, rescanDisks } from "../boot/disks.ts";
 import { deviceAppears } from "../boot/uevents.ts";
 import { PATHS } from "../paths.ts";
-import { OPEN, open, unmount } from "../system/libc.ts";
+import { spawned } from "../process/reaper.ts";
+import { unmount } from "../system/libc.ts";
+import { treeUsage } from "../tree/index.ts";
 
 /** Disks mounted at a time. */
 const MOUNT_LIMIT = 60;
@@ -18,8 +20,8 @@ export interface MountedDisk {
   disk: DiskAddress;
   /** Mount point of the filesystem. */
   directory: string;
-  /** Open directory: the content. */
-  content: number;
+  /** Directory of the content. */
+  content: string;
 }
 
 /** The disks that this loader has mounted, by mount id. */
@@ -41,7 +43,7 @@ export class Mounts {
     const contentPath = `${directory}/${DISK_LAYOUT.content}`;
     try {
       if (!existsSync(contentPath)) throw new LinkError("invalid", `disk ${diskName(disk)} has no content directory`);
-      this.#mounted.set(id, { disk, directory, content: open(contentPath, OPEN.readOnly | OPEN.directory) });
+      this.#mounted.set(id, { disk, directory, content: contentPath });
       return id;
     } catch (error) {
       unmount(directory);
@@ -51,8 +53,7 @@ export class Mounts {
 
   /** Writes everything back, unmounts, and makes the kernel let go of the disk. */
   unmount(id: string): void {
-    const { disk, directory, content } = this.get(id);
-    closeSync(content);
+    const { disk, directory } = this.get(id);
     this.#mounted.delete(id);
     unmount(directory);
     rmdirSync(directory);
@@ -74,13 +75,15 @@ export class Mounts {
       "-O",
       "^metadata_csum_seed,^orphan_file",
     ];
-    const format = Bun.spawn([...command, ...options, device], {
-      env: { PATH: "/sbin:/bin", MKE2FS_CONFIG: "/etc/mke2fs.conf" },
-      stdin: "ignore",
-      stdout: "ignore",
-      stderr: "pipe",
-      timeout: FORMAT_LIMIT,
-    });
+    const format = spawned(
+      Bun.spawn([...command, ...options, device], {
+        env: { PATH: "/sbin:/bin" },
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: "pipe",
+        timeout: FORMAT_LIMIT,
+      }),
+    );
     const [exitCode, errors] = await Promise.all([format.exited, new Response(format.stderr).text()]);
     if (exitCode !== 0) throw new LinkError("internal", `mke2fs ${diskName(disk)}: ${errors.trim().slice(0, 500)}`);
     const directory = mountDisk(device, `format-${disk.bus}-${disk.unit}`, false);
@@ -93,8 +96,7 @@ export class Mounts {
   }
 
   usage(id: string): { usedBytes: number; totalBytes: number } {
-    const { bsize, blocks, bfree } = statfsSync(this.get(id).directory);
-    return { usedBytes: (blocks - bfree) * bsize, totalBytes: blocks * bsize };
+    return treeUsage(this.get(id).content);
   }
 
   /** The last state that a container's tether wrote; null when there is none that can be trusted. */

@@ -1,10 +1,10 @@
 import { LinkError } from "../../src/link/link-error.ts";
 import type { TreeTarget } from "../../src/link/operations.ts";
+import { sendArchive, sendTar } from "../link/archives.ts";
 import { sendLogs } from "../link/logs.ts";
 import { type CallHandlers, inputBytes, type StreamHandlers } from "../link/request.ts";
 import type { StateReport } from "../state.ts";
-import { resolveDirectory, resolvePath, sendArchive, sendTree } from "../tree/archive.ts";
-import { extractTar } from "../tree/extract.ts";
+import { applyLayer, exportTree, pathStat, readArchive, writeArchive } from "../tree/index.ts";
 import type { Mounts } from "./mounts.ts";
 
 /** What a loader VM serves on the control link. */
@@ -17,11 +17,11 @@ export const loaderServices = (
     if (tree === "container") throw new LinkError("unsupported", "a loader has no container");
     return tree.mount;
   };
-  const contentOf = (tree: TreeTarget): number => mounts.get(mountOf(tree)).content;
+  const contentOf = (tree: TreeTarget): string => mounts.get(mountOf(tree)).content;
 
   const calls: CallHandlers = {
     state: () => state.current,
-    pathStat: ({ tree, path }) => resolvePath(contentOf(tree), path).stat,
+    pathStat: ({ tree, path }) => pathStat(contentOf(tree), path),
     diskFormat: ({ disk, label }) => mounts.format(disk, label),
     diskMount: async ({ disk, readOnly }) => ({ mount: await mounts.mount(disk, readOnly) }),
     diskUnmount: ({ mount }) => mounts.unmount(mount),
@@ -33,22 +33,17 @@ export const loaderServices = (
   const streams: StreamHandlers = {
     logs: (request, channel) =>
       sendLogs(mounts.logs(mountOf(request.tree)), undefined, { ...request, follow: false }, channel),
-    archiveRead: ({ tree, path }, channel) => sendArchive(contentOf(tree), path, channel),
-    archiveWrite: async ({ tree, path, noOverwriteDirNonDir }, channel) => {
-      const root = contentOf(tree);
-      const statistics = await extractTar(root, inputBytes(channel), {
-        whiteouts: false,
-        keepKinds: noOverwriteDirNonDir,
-        directory: resolveDirectory(root, path),
-      });
+    archiveRead: async ({ tree, path }, channel) => sendArchive(await readArchive(contentOf(tree), path), channel),
+    archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner }, channel) => {
+      const options = { noOverwriteDirNonDir, copyOwner };
+      const statistics = await writeArchive(contentOf(tree), path, inputBytes(channel), options);
       await channel.control({ ...statistics });
     },
     layerApply: async ({ mount }, channel) => {
-      const options = { whiteouts: true, keepKinds: false };
-      const statistics = await extractTar(mounts.get(mount).content, inputBytes(channel), options);
+      const statistics = await applyLayer(mounts.get(mount).content, inputBytes(channel));
       await channel.control({ ...statistics });
     },
-    treeExport: ({ mount }, channel) => sendTree(mounts.get(mount).content, channel),
+    treeExport: ({ mount }, channel) => sendTar(exportTree(mounts.get(mount).content), channel),
   };
   return { calls, streams };
 };

@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import type { ProcessConfiguration } from "../../src/link/guest-configuration.ts";
 import { PATHS } from "../paths.ts";
 import { makePipe, memoryFile, OPEN, open } from "../system/libc.ts";
+import { spawned } from "./reaper.ts";
 import { completeEnvironment, encodeSpecification, type Placement } from "./specification.ts";
 import { ProcessStartError, startErrorFromReport } from "./start-error.ts";
 import { openTerminal, resizeTerminal } from "./terminal.ts";
@@ -142,11 +143,13 @@ export const startProcess = async (options: StartOptions): Promise<ChildProcess>
   const theirs = [...new Set(stdio.child), specificationFile, report.write];
   let launcher: Bun.Subprocess;
   try {
-    launcher = Bun.spawn([options.launcher ?? PATHS.launcher], {
-      stdio: [...stdio.child, specificationFile, report.write],
-      env: {},
-      cwd: "/",
-    });
+    launcher = spawned(
+      Bun.spawn([options.launcher ?? PATHS.launcher], {
+        stdio: [...stdio.child, specificationFile, report.write],
+        env: {},
+        cwd: "/",
+      }),
+    );
   } catch (error) {
     closeAll([...theirs, report.read, ...new Set(stdio.own)]);
     throw error;

@@ -23,6 +23,7 @@ const library = dlopen("libc.so.6", {
   reboot: { args: ["i32"], returns: "i32" },
   sync: { args: [], returns: "void" },
   syncfs: { args: ["i32"], returns: "i32" },
+  waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
   chroot: { args: ["buffer"], returns: "i32" },
   mknod: { args: ["buffer", "u32", "u64"], returns: "i32" },
   lsetxattr: { args: ["buffer", "buffer", "buffer", "u64", "i32"], returns: "i32" },
@@ -228,6 +229,10 @@ export const powerOff = (): void => {
   checked(library.reboot(POWER_OFF), "reboot");
 };
 export const syncAll = (): void => library.sync();
+
+const WNOHANG = 1;
+/** Reaps the child if it has ended; its status is dropped. */
+export const waitNoHang = (pid: number): void => void library.waitpid(pid, null, WNOHANG);
 
 export const chroot = (path: string): void => {
   checked(library.chroot(text(path)), "chroot");
