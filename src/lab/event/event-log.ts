@@ -1,5 +1,5 @@
 import { LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, sessionOf } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 
@@ -69,7 +69,8 @@ export class EventLog extends ManagedObject {
     const time = filter.time as DataObject | undefined;
     const fits = (event: DataObject): boolean => {
       const created = event.createdTime as Date;
-      if (types && types.length > 0 && !types.includes(event._type) && !types.includes(`vim.event.${event._type}`)) return false;
+      if (types && types.length > 0 && !types.includes(event._type) && !types.includes(`vim.event.${event._type}`))
+        return false;
       if (time?.beginTime instanceof Date && created < time.beginTime) return false;
       if (time?.endTime instanceof Date && created > time.endTime) return false;
       // A VM's events; every other entity of the lab contains all VMs.
@@ -87,8 +88,13 @@ export class EventLog extends ManagedObject {
       throw new LabFault("InvalidState", `There are already ${COLLECTOR_LIMIT} event collectors.`);
     }
     this.query(filter);
-    const reference = { type: "EventHistoryCollector", value: `session[${session.key}]events-${++this.#lastCollector}` };
-    const collector = new EventCollector(this.registry, reference, filter, this, () => this.#collectors.delete(collector));
+    const reference = {
+      type: "EventHistoryCollector",
+      value: `session[${session.key}]events-${++this.#lastCollector}`,
+    };
+    const collector = new EventCollector(this.registry, reference, filter, this, () =>
+      this.#collectors.delete(collector),
+    );
     this.#collectors.add(collector);
     session.onEnd(() => collector.end());
     return this.registry.add(collector).reference;
@@ -140,13 +146,19 @@ class EventCollector extends ManagedObject {
   }
 
   #next(limit: number): DataObject[] {
-    const page = this.log.query(this.filter).filter((event) => Number(event.key) > this.#position).slice(0, limit);
+    const page = this.log
+      .query(this.filter)
+      .filter((event) => Number(event.key) > this.#position)
+      .slice(0, limit);
     this.#position = Number(page.at(-1)?.key ?? this.#position);
     return page;
   }
 
   #previous(limit: number): DataObject[] {
-    const page = this.log.query(this.filter).filter((event) => Number(event.key) <= this.#position).slice(-limit);
+    const page = this.log
+      .query(this.filter)
+      .filter((event) => Number(event.key) <= this.#position)
+      .slice(-limit);
     this.#position = page[0] ? Number(page[0].key) - 1 : this.#position;
     return page;
   }

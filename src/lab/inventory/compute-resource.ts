@@ -1,4 +1,4 @@
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
 import type { LabContext } from "./context.ts";
 import { Entity } from "./entity.ts";

@@ -30,7 +30,10 @@ export class Datacenter extends Entity {
     this.methods({
       PowerOnMultiVM_Task: (p, call) => {
         if (context.naming.personality === "HostAgent") {
-          throw new LabFault("NotSupported", "The operation is not supported on the object: use PowerOnVM_Task on a host.");
+          throw new LabFault(
+            "NotSupported",
+            "The operation is not supported on the object: use PowerOnVM_Task on a host.",
+          );
         }
         const user = sessionOf(call).user.name;
         const vms = (p.vm as Reference[]).map((reference) =>

@@ -1,9 +1,9 @@
 import { invalidArgument, LabFault } from "../fault.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { type Call, type ManagedObject, sessionOf } from "../model/managed-object.ts";
+import { parseDatastorePath } from "../storage/datastore-path.ts";
 import { checkCreate, createVirtualMachine, registerVirtualMachine } from "../vm/provisioning.ts";
 import { destroyVirtualMachine } from "../vm/removal.ts";
-import { parseDatastorePath } from "../storage/datastore-path.ts";
 import type { LabContext } from "./context.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
 import { ResourcePool } from "./resource-pool.ts";
@@ -51,7 +51,8 @@ export class Folder extends Entity {
       },
       MoveIntoFolder_Task: (p, call) =>
         context.tasks.run(call.method, this, user(call), () => this.#moveIn(p.list as Reference[])),
-      Rename_Task: (p, call) => context.tasks.run(call.method, this, user(call), () => this.#rename(p.newName as string)),
+      Rename_Task: (p, call) =>
+        context.tasks.run(call.method, this, user(call), () => this.#rename(p.newName as string)),
       Destroy_Task: (_, call) => context.tasks.run(call.method, this, user(call), () => this.#destroy(call)),
     });
   }
@@ -168,7 +169,10 @@ export class Folder extends Entity {
     const { inventory } = this.context.store;
     for (const child of this.children) {
       if (child instanceof Folder) await child.#destroy(call);
-      else await destroyVirtualMachine(this.registry.getAs(this.context.host.virtualMachineClass, child.reference, "childEntity"));
+      else
+        await destroyVirtualMachine(
+          this.registry.getAs(this.context.host.virtualMachineClass, child.reference, "childEntity"),
+        );
     }
     inventory.folders = inventory.folders.filter(({ id }) => id !== this.reference.value);
     if (this.parent instanceof Folder) {

@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
-import { DiskRelations } from "../storage/disk-relations.ts";
-import { parseDatastorePath } from "../storage/datastore-path.ts";
+import { aboutInfo } from "../service/about.ts";
 import { datastoreOf } from "../storage/datastore-folder.ts";
+import { parseDatastorePath } from "../storage/datastore-path.ts";
+import { DiskRelations } from "../storage/disk-relations.ts";
 import type { Journal } from "../vm/journal.ts";
 import { VirtualMachine } from "../vm/virtual-machine.ts";
-import { aboutInfo } from "../service/about.ts";
 import type { LabContext } from "./context.ts";
 import type { Datastore } from "./datastore.ts";
 import { Entity } from "./entity.ts";
@@ -31,7 +31,13 @@ export class Host extends Entity {
   readonly #pools = new Map<string, ResourcePool>();
   readonly #reservedNames = new Set<string>();
 
-  constructor(context: LabContext, reference: Reference, name: string, parent: Entity, readonly journal: Journal) {
+  constructor(
+    context: LabContext,
+    reference: Reference,
+    name: string,
+    parent: Entity,
+    readonly journal: Journal,
+  ) {
     super(context, reference, name, parent);
     this.relations = new DiskRelations(context.disks, context.log);
     this.properties({
@@ -76,7 +82,9 @@ export class Host extends Entity {
   /** Keeps a name for a VM that is being made; the returned function lets go of it. */
   reserveName(name: string): () => void {
     if (this.#virtualMachines.size + this.#reservedNames.size >= VM_LIMIT) {
-      throw new LabFault("InsufficientHostCapacityFault", `The host has its ${VM_LIMIT} VMs.`, { host: this.reference });
+      throw new LabFault("InsufficientHostCapacityFault", `The host has its ${VM_LIMIT} VMs.`, {
+        host: this.reference,
+      });
     }
     if (this.#reservedNames.has(name)) {
       throw new LabFault("DuplicateName", `The name '${name}' already exists.`, { name, object: this.reference });

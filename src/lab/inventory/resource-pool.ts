@@ -1,5 +1,5 @@
 import { invalidArgument, LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import type { ManagedObject } from "../model/managed-object.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
 import { mergeAllocation, vimAllocation } from "./allocation.ts";
@@ -48,7 +48,9 @@ export class ResourcePool extends Entity {
       CreateResourcePool: (p) => this.#create(p.name as string, p.spec as DataObject),
       UpdateConfig: (p) => this.#update(p.name as string | undefined, p.config as DataObject | undefined),
       Rename_Task: (p, call) =>
-        context.tasks.run(call.method, this, call.session?.user.name ?? "", () => this.#update(p.newName as string, undefined)),
+        context.tasks.run(call.method, this, call.session?.user.name ?? "", () =>
+          this.#update(p.newName as string, undefined),
+        ),
       Destroy_Task: (_, call) => {
         if (!this.stored) throw new LabFault("NotSupported", "The root resource pool cannot be destroyed.");
         return context.tasks.run(call.method, this, call.session?.user.name ?? "", () => this.#destroy());
@@ -121,8 +123,18 @@ export class ResourcePool extends Entity {
     const siblings = this.parent instanceof ResourcePool ? this.parent.pools : [];
     const name = given === undefined || given === "" ? this.name : checkedName(given, this);
     refuseDuplicate(name, siblings, this);
-    const cpu = mergeAllocation("cpuAllocation", this.#cpu, config?.cpuAllocation as DataObject | undefined, CPU_SHARES);
-    const memory = mergeAllocation("memoryAllocation", this.#memory, config?.memoryAllocation as DataObject | undefined, MEMORY_SHARES);
+    const cpu = mergeAllocation(
+      "cpuAllocation",
+      this.#cpu,
+      config?.cpuAllocation as DataObject | undefined,
+      CPU_SHARES,
+    );
+    const memory = mergeAllocation(
+      "memoryAllocation",
+      this.#memory,
+      config?.memoryAllocation as DataObject | undefined,
+      MEMORY_SHARES,
+    );
     this.#cpu = cpu;
     this.#memory = memory;
     Object.assign(this.stored, { name, cpu, memory });
@@ -166,7 +178,10 @@ export class ResourcePool extends Entity {
         refuseDuplicate(object.name, this.pools, object);
         object.#moveTo(this);
       } else {
-        this.context.host.movePool(this.registry.getAs(this.context.host.virtualMachineClass, object.reference, "list"), this);
+        this.context.host.movePool(
+          this.registry.getAs(this.context.host.virtualMachineClass, object.reference, "list"),
+          this,
+        );
       }
     }
     await this.context.store.save();

@@ -2,9 +2,9 @@ import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import type { Change, Registry } from "../model/registry.ts";
 import { typedPropertyValue } from "../model/schema.ts";
+import type { Session } from "../session/sessions.ts";
 import { type PropertyChange, partialChange, wholeChange } from "./difference.ts";
 import { PropertySet, readPath } from "./property-set.ts";
-import type { Session } from "../session/sessions.ts";
 import { type Selection, select } from "./selection.ts";
 
 /** What the client was last told of one object. */

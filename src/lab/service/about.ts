@@ -1,9 +1,15 @@
 import type { Personality } from "../inventory/naming.ts";
-import { data, type DataObject } from "../model/data.ts";
+import { type DataObject, data } from "../model/data.ts";
 import { API_VERSION } from "../server/service-versions.ts";
 
 /** Which product the endpoint stands for. */
-export function aboutInfo({ personality, instanceUuid }: { personality: Personality; instanceUuid: string }): DataObject {
+export function aboutInfo({
+  personality,
+  instanceUuid,
+}: {
+  personality: Personality;
+  instanceUuid: string;
+}): DataObject {
   const center = personality === "VirtualCenter";
   const name = center ? "VMware vCenter Server" : "VMware ESXi";
   return data("AboutInfo", {

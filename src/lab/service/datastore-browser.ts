@@ -1,10 +1,10 @@
+import { LabFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Datastore } from "../inventory/datastore.ts";
-import { LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, type Parameters, sessionOf } from "../model/managed-object.ts";
-import { parseDatastorePath } from "../storage/datastore-path.ts";
 import { datastoreOf } from "../storage/datastore-folder.ts";
+import { parseDatastorePath } from "../storage/datastore-path.ts";
 
 /** Files of one search; more are cut off by an error instead of filling memory. */
 const RESULT_LIMIT = 100_000;
@@ -66,7 +66,8 @@ export class DatastoreBrowser extends ManagedObject {
       const matching = entries.filter((entry) => patterns.some((pattern) => pattern.test(entry.name)));
       const file: DataObject[] = [];
       for (const entry of order(matching, spec?.sortFoldersFirst === true)) {
-        if (++count > RESULT_LIMIT) throw new LabFault("LimitExceeded", `The search finds more than ${RESULT_LIMIT} files.`);
+        if (++count > RESULT_LIMIT)
+          throw new LabFault("LimitExceeded", `The search finds more than ${RESULT_LIMIT} files.`);
         const relative = directory === "" ? entry.name : `${directory}/${entry.name}`;
         const info = await this.#fileInfo(folder.format(relative), entry, details, queries);
         if (info) file.push(info);
@@ -133,4 +134,6 @@ function matchers(spec: DataObject | undefined): RegExp[] {
 }
 
 const order = (entries: Entry[], foldersFirst: boolean): Entry[] =>
-  foldersFirst ? [...entries.filter((entry) => entry.directory), ...entries.filter((entry) => !entry.directory)] : entries;
+  foldersFirst
+    ? [...entries.filter((entry) => entry.directory), ...entries.filter((entry) => !entry.directory)]
+    : entries;

@@ -3,8 +3,8 @@ import { fileAlreadyExists, fileNotFound, invalidArgument, LabFault } from "../f
 import type { LabContext } from "../inventory/context.ts";
 import type { Reference } from "../model/data.ts";
 import { type Call, ManagedObject, sessionOf } from "../model/managed-object.ts";
-import { parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
 import { datastoreOf } from "../storage/datastore-folder.ts";
+import { parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
 import { requireDatacenter } from "./datacenter-parameter.ts";
 
 interface Place {
@@ -71,7 +71,9 @@ export class FileManager extends ManagedObject {
     if (place.path === "") throw invalidArgument("name", "A datastore itself cannot be deleted.");
     await this.#requireExisting(place);
     this.#requireMovable(place, false);
-    const registered = this.context.host.virtualMachines.find((vm) => vm.powerState !== "poweredOff" && within(vm.vmPathName, place.display));
+    const registered = this.context.host.virtualMachines.find(
+      (vm) => vm.powerState !== "poweredOff" && within(vm.vmPathName, place.display),
+    );
     if (registered) throw inUse(place, registered.name);
     try {
       await rm(place.file, { recursive: true });
@@ -151,7 +153,10 @@ export function fileFault(error: unknown, display: string): unknown {
   if (code === "EEXIST" || code === "EISDIR") return fileAlreadyExists(display);
   if (code === "ENOSPC" || code === "EDQUOT") {
     const datastore = /^\[([^\]]+)\]/.exec(display)?.[1] ?? "";
-    return new LabFault("NoDiskSpace", `There is not enough space on the datastore '${datastore}'.`, { file: display, datastore });
+    return new LabFault("NoDiskSpace", `There is not enough space on the datastore '${datastore}'.`, {
+      file: display,
+      datastore,
+    });
   }
   if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTEMPTY") {
     return new LabFault("CannotAccessFile", `Unable to access file ${display}`, { file: display });

@@ -1,7 +1,8 @@
 /** Managers of which the lab has little: options, roles and licences are there to be read. */
-import type { LabContext } from "../inventory/context.ts";
+
 import { LabFault, notSupported } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import type { LabContext } from "../inventory/context.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import { ROLES, roleHolds } from "../session/users.ts";
 

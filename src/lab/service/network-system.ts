@@ -3,7 +3,7 @@ import type { LabContext } from "../inventory/context.ts";
 import type { Folder } from "../inventory/folder.ts";
 import type { StoredPortGroup } from "../inventory/inventory-store.ts";
 import { Network } from "../inventory/network.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 
 const NAME_LIMIT = 80;
@@ -72,7 +72,10 @@ export class NetworkSystem extends ManagedObject {
     const { inventory } = this.context.store;
     if (!inventory.virtualSwitches.some((existing) => existing.name === name)) throw notFound(name);
     if (inventory.portGroups.some((group) => group.virtualSwitch === name)) {
-      throw new LabFault("ResourceInUse", `The resource '${name}' is in use: it has port groups.`, { type: "vSwitch", name });
+      throw new LabFault("ResourceInUse", `The resource '${name}' is in use: it has port groups.`, {
+        type: "vSwitch",
+        name,
+      });
     }
     inventory.virtualSwitches = inventory.virtualSwitches.filter((existing) => existing.name !== name);
     this.changed("networkInfo");
@@ -84,8 +87,10 @@ export class NetworkSystem extends ManagedObject {
     const name = String(spec.name);
     requireName(name);
     if (inventory.portGroups.some((group) => group.name === name)) throw alreadyExists(name);
-    if (!inventory.virtualSwitches.some((existing) => existing.name === spec.vswitchName)) throw notFound(String(spec.vswitchName));
-    if (spec.vlanId !== 0) throw notSupported("VLANs: every port group of the lab is a network of its own; use VLAN 0.");
+    if (!inventory.virtualSwitches.some((existing) => existing.name === spec.vswitchName))
+      throw notFound(String(spec.vswitchName));
+    if (spec.vlanId !== 0)
+      throw notSupported("VLANs: every port group of the lab is a network of its own; use VLAN 0.");
     await this.ensurePortGroup(name, String(spec.vswitchName));
     await this.context.store.save();
   }
@@ -133,7 +138,9 @@ export class NetworkSystem extends ManagedObject {
 
 function requireName(name: string): void {
   if (name.trim() === "" || name.length > NAME_LIMIT || /[\x00-\x1f\x7f]/.test(name)) {
-    throw new LabFault("InvalidArgument", `'${name.slice(0, NAME_LIMIT)}' is no name of a network.`, { invalidProperty: "name" });
+    throw new LabFault("InvalidArgument", `'${name.slice(0, NAME_LIMIT)}' is no name of a network.`, {
+      invalidProperty: "name",
+    });
   }
 }
 

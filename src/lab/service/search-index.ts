@@ -53,7 +53,8 @@ export class SearchIndex extends ManagedObject {
   }
 
   #child(entity: Entity, name: string): Entity | undefined {
-    const children = "viewChildren" in entity ? (entity as Entity & { viewChildren(): ManagedObject[] }).viewChildren() : [];
+    const children =
+      "viewChildren" in entity ? (entity as Entity & { viewChildren(): ManagedObject[] }).viewChildren() : [];
     const named = (child: ManagedObject): child is Entity =>
       child instanceof Entity && (child.name === name || escapeName(child.name) === name);
     return children.find(named);

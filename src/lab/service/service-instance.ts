@@ -1,5 +1,5 @@
 import type { LabContext } from "../inventory/context.ts";
-import { data, type DataObject } from "../model/data.ts";
+import { type DataObject, data } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import { aboutInfo } from "./about.ts";
 
@@ -14,7 +14,10 @@ export class ServiceInstance extends ManagedObject {
         rootFolder: c.rootFolder,
         propertyCollector: c.propertyCollector,
         viewManager: c.viewManager,
-        about: aboutInfo({ personality: context.naming.personality, instanceUuid: context.store.inventory.instanceUuid }),
+        about: aboutInfo({
+          personality: context.naming.personality,
+          instanceUuid: context.store.inventory.instanceUuid,
+        }),
         setting: c.setting,
         sessionManager: c.sessionManager,
         authorizationManager: c.authorizationManager,

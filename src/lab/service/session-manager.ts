@@ -1,6 +1,6 @@
-import type { LabContext } from "../inventory/context.ts";
 import { LabFault, notSupported } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import type { LabContext } from "../inventory/context.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, sessionOf } from "../model/managed-object.ts";
 import type { ServiceTickets } from "../session/service-tickets.ts";
 import type { Session, Sessions } from "../session/sessions.ts";
@@ -40,7 +40,8 @@ export class SessionManager extends ManagedObject {
         const keys = p.sessionId as string[];
         const doomed = keys.map((key) => {
           const session = sessions.byKey(key);
-          if (!session || session === call.session) throw new LabFault("NotFound", `There is no other session '${key}'.`);
+          if (!session || session === call.session)
+            throw new LabFault("NotFound", `There is no other session '${key}'.`);
           return session;
         });
         for (const session of doomed) sessions.terminate(session);
@@ -54,7 +55,8 @@ export class SessionManager extends ManagedObject {
       AcquireGenericServiceTicket: (p, call) => {
         const session = sessionOf(call);
         const spec = p.spec as DataObject;
-        if (spec._type !== "SessionManagerHttpServiceRequestSpec") throw notSupported("only tickets for HTTP requests.");
+        if (spec._type !== "SessionManagerHttpServiceRequestSpec")
+          throw notSupported("only tickets for HTTP requests.");
         const id = tickets.acquire(session.user, spec.method as string | undefined, spec.url as string);
         return data("SessionManagerGenericServiceTicket", {
           id,

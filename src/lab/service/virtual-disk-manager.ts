@@ -1,9 +1,9 @@
-import { rename } from "node:fs/promises";
 import { createHash } from "node:crypto";
+import { rename } from "node:fs/promises";
 import { type Long, toNumber } from "../../vsphere/vim25/index.ts";
 import { fileAlreadyExists, invalidArgument, LabFault, notSupported } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, type Parameters, sessionOf } from "../model/managed-object.ts";
 import { formatDatastorePath, parseDatastorePath } from "../storage/datastore-path.ts";
 import { describeDisk } from "../vm/disk-files.ts";
@@ -55,7 +55,11 @@ export class VirtualDiskManager extends ManagedObject {
         requireDatacenter(context, p.datacenter, "datacenter");
         const { capacityBytes } = await describeDisk(context, diskPath(p.name));
         const [head, sector] = [255, 63];
-        return data("HostDiskDimensionsChs", { cylinder: Math.floor(capacityBytes / 512 / head / sector), head, sector });
+        return data("HostDiskDimensionsChs", {
+          cylinder: Math.floor(capacityBytes / 512 / head / sector),
+          head,
+          sector,
+        });
       },
     });
   }
@@ -162,9 +166,13 @@ export class VirtualDiskManager extends ManagedObject {
 function diskPath(name: unknown): string {
   const parsed = parseDatastorePath(String(name));
   if (/\.vmdk$/i.test(parsed.path)) return formatDatastorePath(parsed);
-  throw new LabFault("InvalidArgument", `A specified parameter was not correct: name. ${String(name)} is no .vmdk file.`, {
-    invalidProperty: "name",
-  });
+  throw new LabFault(
+    "InvalidArgument",
+    `A specified parameter was not correct: name. ${String(name)} is no .vmdk file.`,
+    {
+      invalidProperty: "name",
+    },
+  );
 }
 
 function requireDiskType(spec: DataObject): void {

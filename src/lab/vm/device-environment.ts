@@ -1,13 +1,17 @@
-import { isReference } from "../model/data.ts";
 import type { LabContext } from "../inventory/context.ts";
-import { baseName, formatDatastorePath, parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
+import { isReference } from "../model/data.ts";
 import { datastoreOf } from "../storage/datastore-folder.ts";
-import { describeDisk } from "./disk-files.ts";
+import { baseName, formatDatastorePath, parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
 import type { DeviceEnvironment } from "./device/device-changes.ts";
+import { describeDisk } from "./disk-files.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 
 /** What planning devices needs to know, answered by the lab's inventory and datastores. */
-export function deviceEnvironment(context: LabContext, vmPathName: string, vm: VirtualMachine | undefined): DeviceEnvironment {
+export function deviceEnvironment(
+  context: LabContext,
+  vmPathName: string,
+  vm: VirtualMachine | undefined,
+): DeviceEnvironment {
   const normalizePath = (path: string): string => {
     const parsed = parseDatastorePath(path);
     datastoreOf(context.folders, parsed);

@@ -8,7 +8,10 @@ import type { DevicePlan } from "./device/device-changes.ts";
 const CHAIN_LIMIT = 255;
 
 /** Capacity and parents of a disk file, nearest parent first. FileNotFound, or a fault that says what is wrong with the file. */
-export async function describeDisk(context: LabContext, path: string): Promise<{ capacityBytes: number; parents: string[] }> {
+export async function describeDisk(
+  context: LabContext,
+  path: string,
+): Promise<{ capacityBytes: number; parents: string[] }> {
   let file = await context.host.resolve(path);
   if (!(await context.host.exists(path))) throw fileNotFound(path);
   const first = await inspect(context, file, path);

@@ -26,7 +26,8 @@ export class VolatileGuestInfo {
     try {
       return new VolatileGuestInfo(file, new Map(JSON.parse(await readFile(file, "utf8")) as [string, string][]));
     } catch (error) {
-      const none = error instanceof SyntaxError || (error instanceof Error && "code" in error && error.code === "ENOENT");
+      const none =
+        error instanceof SyntaxError || (error instanceof Error && "code" in error && error.code === "ENOENT");
       if (none) return new VolatileGuestInfo(file, new Map());
       throw error;
     }

@@ -1,13 +1,17 @@
 import { rm } from "node:fs/promises";
 import { LabFault } from "../fault.ts";
 import type { RunningMachine } from "../hypervisor/contract.ts";
-import { discardsWrites, machineDefinition } from "./machine-definition.ts";
 import type { Configuration } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
+import { discardsWrites, machineDefinition } from "./machine-definition.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 import type { PowerState } from "./vm-properties.ts";
 
-const STATE_NAMES: Record<PowerState, string> = { poweredOn: "Powered on", poweredOff: "Powered off", suspended: "Suspended" };
+const STATE_NAMES: Record<PowerState, string> = {
+  poweredOn: "Powered on",
+  poweredOff: "Powered off",
+  suspended: "Suspended",
+};
 
 export const invalidPowerState = (requestedState: PowerState | undefined, existingState: PowerState): LabFault =>
   new LabFault(
@@ -125,7 +129,7 @@ export class PowerControl {
     vm.bootTime = undefined;
     vm.suspendTime = undefined;
     vm.toolsRunning = false;
-    vm.guestInfo.clear();
+    vm.volatileInfo.clear();
     vm.context.locks.release(vm.reference.value);
     this.#enter("poweredOff");
     this.#connectDevices(false);
@@ -135,7 +139,7 @@ export class PowerControl {
   /** Takes the locks of a running machine: its own disks to write, their parents and ISO images to read. */
   async lockFiles(configuration: Configuration): Promise<void> {
     const { context } = this.vm;
-    const write: string[] = [];
+    const write: string[] = [await context.host.resolve(this.vm.vmPathName)];
     const read: string[] = [];
     for (const disk of disksOf(configuration.devices)) {
       const file = await context.host.resolve(disk.path);

@@ -6,8 +6,8 @@ import { checkedName, type Entity, refuseDuplicate } from "../inventory/entity.t
 import type { ResourcePool } from "../inventory/resource-pool.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { writeAtomically } from "../state-file.ts";
-import { baseName, formatDatastorePath, parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
 import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
+import { baseName, formatDatastorePath, parentDirectory, parseDatastorePath } from "../storage/datastore-path.ts";
 import { applySettings, refuseUnknownSettings } from "./config-spec.ts";
 import { type Configuration, DEFAULT_GUEST, DEFAULT_HARDWARE_VERSION, defaultAllocation } from "./configuration.ts";
 import { planDeviceChanges } from "./device/device-changes.ts";
@@ -16,8 +16,8 @@ import { describeDisk, makeDiskFiles } from "./disk-files.ts";
 import { VolatileGuestInfo } from "./guest-info.ts";
 import { removeOwnFiles } from "./removal.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
-import { formatVmx, parseVmx, VMX_LIMIT } from "./vmx-file.ts";
 import { fromVmx, toVmx } from "./vmx-configuration.ts";
+import { formatVmx, parseVmx, VMX_LIMIT } from "./vmx-file.ts";
 
 const DEFAULT_MEMORY_MB = 32;
 
@@ -72,7 +72,8 @@ async function chooseHome(context: LabContext, name: string, vmPathName: string)
     vmPathName: formatDatastorePath({ datastore: parsed.datastore, path }),
   });
   if (/\.vmx$/i.test(parsed.path)) {
-    if (parentDirectory(parsed.path) === "") throw invalidArgument("configSpec.files.vmPathName", "A VM needs a directory.");
+    if (parentDirectory(parsed.path) === "")
+      throw invalidArgument("configSpec.files.vmPathName", "A VM needs a directory.");
     if (await folder.exists(parsed.path)) throw fileAlreadyExists(vmPathName);
     return at(parsed.path);
   }

@@ -3,7 +3,7 @@ import type { RunningMachine } from "../hypervisor/contract.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
 import { type DataObject, isDataObject } from "../model/data.ts";
 import { applySettings, refuseOfflineSettings, refuseUnknownSettings } from "./config-spec.ts";
-import { changeVersion, type Configuration } from "./configuration.ts";
+import { type Configuration, changeVersion } from "./configuration.ts";
 import type { Device } from "./device/device.ts";
 import { planDeviceChanges } from "./device/device-changes.ts";
 import { deviceEnvironment } from "./device-environment.ts";
@@ -16,7 +16,10 @@ import type { VirtualMachine } from "./virtual-machine.ts";
 export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise<void> {
   const before = vm.configuration;
   if (spec.changeVersion !== undefined && spec.changeVersion !== "" && spec.changeVersion !== changeVersion(before)) {
-    throw new LabFault("ConcurrentAccess", "The object or item referred to has been changed by another client; read it again.");
+    throw new LabFault(
+      "ConcurrentAccess",
+      "The object or item referred to has been changed by another client; read it again.",
+    );
   }
   refuseUnknownSettings(spec);
   if (vm.powerState !== "poweredOff") refuseOfflineSettings(spec, vm.powerState);
@@ -35,7 +38,7 @@ export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise
     modified: new Date(),
     changes: before.changes + 1,
   };
-  if (volatile.length > 0) mergeEntries(vm.guestInfo.over(after.extraConfig), volatile);
+  if (volatile.length > 0) mergeEntries(vm.volatileInfo.over(after.extraConfig), volatile);
   const made = await makeDiskFiles(vm.context, plan, vm.vmPathName);
   const undo: (() => Promise<void>)[] = [made.undo];
   try {
@@ -47,7 +50,7 @@ export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise
   }
   await made.keep();
   if (volatile.length > 0) {
-    vm.guestInfo.set(after.extraConfig, volatile);
+    vm.volatileInfo.set(after.extraConfig, volatile);
     vm.touch("config");
   }
   await removeDiskFiles(vm.context, plan.deleteDisks);
@@ -142,7 +145,12 @@ async function adjust(
   undo: (() => Promise<void>)[],
   resolve: (path: string) => Promise<string>,
 ): Promise<void> {
-  if (before?.kind === "nic" && after.kind === "nic" && !replaced(after, before) && before.connected !== after.connected) {
+  if (
+    before?.kind === "nic" &&
+    after.kind === "nic" &&
+    !replaced(after, before) &&
+    before.connected !== after.connected
+  ) {
     await machine.setLink(after.key, after.connected);
     undo.push(() => machine.setLink(after.key, before.connected));
   }
@@ -169,4 +177,3 @@ async function adjust(
     });
   }
 }
-

@@ -1,7 +1,7 @@
 import { readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import { discardsWrites } from "./machine-definition.ts";
 import { disksOf } from "./device/device-changes.ts";
+import { discardsWrites } from "./machine-definition.ts";
 import { invalidPowerState } from "./power-control.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 
@@ -14,7 +14,7 @@ export async function unregisterVirtualMachine(vm: VirtualMachine): Promise<void
   const { inventory } = context.store;
   inventory.virtualMachines = inventory.virtualMachines.filter(({ id }) => id !== vm.reference.value);
   await context.store.save();
-  vm.guestInfo.clear();
+  vm.volatileInfo.clear();
   context.host.removeVirtualMachine(vm);
   context.events.post("VmRemovedEvent", vm, `Removed ${vm.name} on ${context.host.name}`);
 }
@@ -29,7 +29,8 @@ export async function destroyVirtualMachine(vm: VirtualMachine): Promise<void> {
   for (const disk of disksOf(vm.configuration.devices)) {
     const file = await context.host.resolve(disk.path);
     // A disk that is only looked at is somebody else's.
-    if (discardsWrites(disk) || context.host.relations.hasChildren(file) || !(await context.host.exists(disk.path))) continue;
+    if (discardsWrites(disk) || context.host.relations.hasChildren(file) || !(await context.host.exists(disk.path)))
+      continue;
     context.locks.requireFree(file, vm.reference.value, disk.path);
     disks.push(file);
   }
@@ -46,7 +47,8 @@ export async function destroyVirtualMachine(vm: VirtualMachine): Promise<void> {
 /** Deletes a VM's own files, and its directory when nothing else is in it. */
 export async function removeOwnFiles(directory: string): Promise<void> {
   try {
-    for (const name of await readdir(directory)) if (OWN_FILE.test(name)) await rm(join(directory, name), { force: true });
+    for (const name of await readdir(directory))
+      if (OWN_FILE.test(name)) await rm(join(directory, name), { force: true });
     await rmdir(directory);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;

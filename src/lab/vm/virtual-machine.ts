@@ -1,28 +1,47 @@
+import { LabFault } from "../fault.ts";
 import type { RunningMachine } from "../hypervisor/contract.ts";
+import { vimAllocation } from "../inventory/allocation.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Datastore } from "../inventory/datastore.ts";
 import { checkedName, Entity, refuseDuplicate } from "../inventory/entity.ts";
-import { vimAllocation } from "../inventory/allocation.ts";
 import type { Network } from "../inventory/network.ts";
 import type { ResourcePool } from "../inventory/resource-pool.ts";
-import { LabFault } from "../fault.ts";
-import { data, type DataObject, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, sessionOf } from "../model/managed-object.ts";
 import { writeAtomically } from "../state-file.ts";
-import { parseDatastorePath } from "../storage/datastore-path.ts";
 import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
+import { parseDatastorePath } from "../storage/datastore-path.ts";
 import type { Task } from "../task/task.ts";
 import type { Configuration } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
 import type { VolatileGuestInfo } from "./guest-info.ts";
 import { invalidPowerState, PowerControl } from "./power-control.ts";
-import { destroyVirtualMachine, unregisterVirtualMachine } from "./removal.ts";
 import { reconfigure } from "./reconfigure.ts";
-import { capability, configInfo, guestInfo, layoutEx, type PowerState, runtimeInfo, summary, type VmView } from "./vm-properties.ts";
-import { formatVmx } from "./vmx-file.ts";
+import { destroyVirtualMachine, unregisterVirtualMachine } from "./removal.ts";
+import {
+  capability,
+  configInfo,
+  guestInfo,
+  layoutEx,
+  type PowerState,
+  runtimeInfo,
+  summary,
+  type VmView,
+} from "./vm-properties.ts";
 import { toVmx } from "./vmx-configuration.ts";
+import { formatVmx } from "./vmx-file.ts";
 
-const DEVICE_DEPENDENT = ["config", "summary", "runtime", "guest", "layoutEx", "storage", "datastore", "network", "resourceConfig"];
+const DEVICE_DEPENDENT = [
+  "config",
+  "summary",
+  "runtime",
+  "guest",
+  "layoutEx",
+  "storage",
+  "datastore",
+  "network",
+  "resourceConfig",
+];
 
 export class VirtualMachine extends Entity {
   powerState: PowerState = "poweredOff";
@@ -44,7 +63,7 @@ export class VirtualMachine extends Entity {
     /** `[ds] dir/name.vmx` */
     readonly vmPathName: string,
     configuration: Configuration,
-    readonly guestInfo: VolatileGuestInfo,
+    readonly volatileInfo: VolatileGuestInfo,
   ) {
     super(context, reference, configuration.name, parent);
     this.#configuration = configuration;
@@ -69,8 +88,10 @@ export class VirtualMachine extends Entity {
       runtime: () => runtimeInfo(this.#view()),
       guest: () => guestInfo(this.#view()),
       summary: () => summary(this.#view()),
-      datastore: () => context.host.datastores.filter((store) => this.usesDatastore(store)).map((store) => store.reference),
-      network: () => context.host.networks.filter((network) => this.usesNetwork(network)).map((network) => network.reference),
+      datastore: () =>
+        context.host.datastores.filter((store) => this.usesDatastore(store)).map((store) => store.reference),
+      network: () =>
+        context.host.networks.filter((network) => this.usesNetwork(network)).map((network) => network.reference),
       rootSnapshot: () => [],
       guestHeartbeatStatus: () => (this.toolsRunning ? "green" : "gray"),
     });
@@ -110,11 +131,11 @@ export class VirtualMachine extends Entity {
   }
 
   effectiveExtraConfig(): ReadonlyMap<string, string> {
-    return this.guestInfo.over(this.#configuration.extraConfig);
+    return this.volatileInfo.over(this.#configuration.extraConfig);
   }
 
   setFromGuest(key: string, value: string): void {
-    this.guestInfo.set(this.#configuration.extraConfig, [[key, value]]);
+    this.volatileInfo.set(this.#configuration.extraConfig, [[key, value]]);
     this.touch("config", "guest", "summary");
   }
 
@@ -156,33 +177,32 @@ export class VirtualMachine extends Entity {
   }
 
   #addMethods(): void {
-    const vm = this;
     const task = (operation: (call: Call) => Promise<unknown>) => (_: unknown, call: Call) =>
-      vm.exclusive(call.method, call, () => operation(call));
+      this.exclusive(call.method, call, () => operation(call));
     this.methods({
-      PowerOnVM_Task: task(() => vm.power.on()),
-      PowerOffVM_Task: task(() => vm.power.off()),
-      ResetVM_Task: task(() => vm.power.reset()),
-      SuspendVM_Task: task(() => vm.power.suspend()),
-      ShutdownGuest: () => vm.power.shutdownGuest(),
-      TerminateVM: () => vm.power.off(),
+      PowerOnVM_Task: task(() => this.power.on()),
+      PowerOffVM_Task: task(() => this.power.off()),
+      ResetVM_Task: task(() => this.power.reset()),
+      SuspendVM_Task: task(() => this.power.suspend()),
+      ShutdownGuest: () => this.power.shutdownGuest(),
+      TerminateVM: () => this.power.off(),
       ReconfigVM_Task: (p, call) => {
         const spec = p.spec as DataObject;
-        return vm.exclusive(call.method, call, () => reconfigure(vm, spec));
+        return this.exclusive(call.method, call, () => reconfigure(this, spec));
       },
       Rename_Task: (p, call) => {
-        const name = checkedName(p.newName as string, vm);
-        refuseDuplicate(name, vm.context.host.virtualMachines, vm);
-        return vm.exclusive(call.method, call, () => reconfigure(vm, data("VirtualMachineConfigSpec", { name })));
+        const name = checkedName(p.newName as string, this);
+        refuseDuplicate(name, this.context.host.virtualMachines, this);
+        return this.exclusive(call.method, call, () => reconfigure(this, data("VirtualMachineConfigSpec", { name })));
       },
-      Destroy_Task: task(() => destroyVirtualMachine(vm)),
+      Destroy_Task: task(() => destroyVirtualMachine(this)),
       UnregisterVM: async () => {
-        vm.requireIdle();
-        if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOff", vm.powerState);
-        await unregisterVirtualMachine(vm);
+        this.requireIdle();
+        if (this.powerState === "poweredOn") throw invalidPowerState("poweredOff", this.powerState);
+        await unregisterVirtualMachine(this);
       },
-      RefreshStorageInfo: () => vm.touch("storage", "summary", "layoutEx"),
-      Reload: () => vm.touch(...DEVICE_DEPENDENT),
+      RefreshStorageInfo: () => this.touch("storage", "summary", "layoutEx"),
+      Reload: () => this.touch(...DEVICE_DEPENDENT),
     });
   }
 
@@ -223,4 +243,3 @@ export class VirtualMachine extends Entity {
     });
   }
 }
-

@@ -1,9 +1,10 @@
 /** A VM's data objects as ESXi fills them. Pure: everything comes in through the view. */
-import { data, type DataObject, type Reference } from "../model/data.ts";
+
 import { vimAllocation } from "../inventory/allocation.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Configuration, changeVersion, guestFullName } from "./configuration.ts";
-import { type BackingReferences, vimDevices } from "./device/vim-devices.ts";
 import { disksOf } from "./device/device-changes.ts";
+import { type BackingReferences, vimDevices } from "./device/vim-devices.ts";
 
 export type PowerState = "poweredOn" | "poweredOff" | "suspended";
 

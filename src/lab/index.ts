@@ -1,0 +1,211 @@
+/**
+ * The lab: a small, strict vSphere (standalone ESXi host or vCenter) whose VMs really run. It serves the vim25 SOAP API and
+ * `/folder` over HTTPS; one folder of state holds its inventory, and VM processes outlive it.
+ */
+import { mkdir } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { EventLog } from "./event/event-log.ts";
+import type { DiskStore, Hypervisor, MachineEvents } from "./hypervisor/contract.ts";
+import { addDatastores, adoptRunning, buildInventory, loadStored, machineEvents } from "./inventory/build.ts";
+import type { LabContext } from "./inventory/context.ts";
+import type { Host } from "./inventory/host.ts";
+import { InventoryStore } from "./inventory/inventory-store.ts";
+import { namingOf, type Personality } from "./inventory/naming.ts";
+import type { Reference } from "./model/data.ts";
+import { Registry } from "./model/registry.ts";
+import { PropertyCollectorFront } from "./property/property-collector.ts";
+import { loadServerCertificate } from "./server/certificate.ts";
+import { Dispatcher } from "./server/dispatcher.ts";
+import { FolderService } from "./server/folder-service.ts";
+import { LabServer } from "./server/lab-server.ts";
+import { API_VERSION } from "./server/service-versions.ts";
+import { FileManager } from "./service/file-manager.ts";
+import { AuthorizationManager, LicenseManager, OptionManager } from "./service/minor-managers.ts";
+import { SearchIndex } from "./service/search-index.ts";
+import { ServiceInstance } from "./service/service-instance.ts";
+import { SessionManager } from "./service/session-manager.ts";
+import { VirtualDiskManager } from "./service/virtual-disk-manager.ts";
+import { ServiceTickets } from "./session/service-tickets.ts";
+import { Sessions } from "./session/sessions.ts";
+import { ROLES, Users } from "./session/users.ts";
+import { FileLocks } from "./storage/file-locks.ts";
+import { TaskManager } from "./task/task.ts";
+import { ViewManager } from "./view/view-manager.ts";
+import { Journal } from "./vm/journal.ts";
+import { settleIntent } from "./vm/recovery.ts";
+
+export interface LabOptions {
+  /** Holds the inventory, the certificate and, unless `datastores` says otherwise, the datastore `datastore1`. */
+  stateDirectory: string;
+  /** Port 0 takes a free one. */
+  listen: { host: string; port: number };
+  personality: Personality;
+  /** The administrator's account. */
+  username: string;
+  password: string;
+  /** Further accounts that can look but not touch. */
+  readOnlyUsers?: { username: string; password: string }[];
+  datastores?: { name: string; directory: string }[];
+  /** Port groups that are there from the start. */
+  portGroups: string[];
+  /** Called once; the hypervisor tells `events` what its machines do. */
+  hypervisor: (events: MachineEvents) => Hypervisor | Promise<Hypervisor>;
+  disks: DiskStore;
+  log: (line: string) => void;
+}
+
+export interface Lab {
+  /** `https://host:port/sdk` */
+  url: string;
+  /** SHA-256 of the certificate. */
+  fingerprint: string;
+  certificatePem: string;
+  /** Stops serving. VMs go on running; the next start takes them over. */
+  close(): Promise<void>;
+}
+
+/** Starts the lab from its folder of state. Rejects when the folder, a datastore or the port cannot be used. */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const { stateDirectory, personality, log } = options;
+  const store = await InventoryStore.open(stateDirectory, personality);
+  const certificate = await loadServerCertificate(stateDirectory, certificateHosts(options.listen.host));
+  const journal = await Journal.open(stateDirectory);
+  let host: Host | undefined;
+  const hypervisor = await options.hypervisor(machineEvents(() => host));
+  const context = makeContext(options, store, certificate, hypervisor);
+  const users = new Users();
+  users.add(options.username, options.password, ROLES.administrator);
+  for (const user of options.readOnlyUsers ?? []) users.add(user.username, user.password, ROLES.readOnly);
+  const sessions = new Sessions();
+  const tickets = new ServiceTickets();
+  const inventory = buildInventory(context, hostname(), journal);
+  host = context.host;
+  addServices(context, sessions, users, tickets, options.username);
+  await addDatastores(context, inventory.datastoreFolder, await datastoresOf(options));
+  await journal.recover((intent) => settleIntent(context, intent));
+  for (const group of store.inventory.portGroups) await inventory.networks.activate(group);
+  for (const name of options.portGroups) await inventory.networks.ensurePortGroup(name);
+  await loadStored(context, inventory.vmFolder);
+  await store.save();
+  await adoptRunning(context);
+  const server = await LabServer.listen(
+    {
+      certificate,
+      dispatcher: new Dispatcher(context.registry, API_VERSION, log),
+      folder: new FolderService(context),
+      sessions,
+      users,
+      tickets,
+      log,
+    },
+    options.listen,
+  );
+  context.listen.port = server.port;
+  const shownHost = options.listen.host.includes(":") ? `[${options.listen.host}]` : options.listen.host;
+  return {
+    url: `https://${shownHost}:${server.port}/sdk`,
+    fingerprint: certificate.fingerprint,
+    certificatePem: certificate.certificatePem,
+    async close() {
+      await server.close();
+      sessions.close();
+      await context.tasks.settled();
+      await store.save();
+      await hypervisor.dispose({ stopMachines: false });
+    },
+  };
+}
+
+const certificateHosts = (host: string): string[] => [
+  ...new Set([host === "0.0.0.0" || host === "::" ? hostname() : host, "localhost", "127.0.0.1"]),
+];
+
+async function datastoresOf(options: LabOptions): Promise<{ name: string; directory: string }[]> {
+  const datastores = options.datastores ?? [
+    { name: "datastore1", directory: join(options.stateDirectory, "datastore1") },
+  ];
+  for (const { directory } of datastores) await mkdir(directory, { recursive: true });
+  return datastores;
+}
+
+function makeContext(
+  options: LabOptions,
+  store: InventoryStore,
+  certificate: LabContext["certificate"],
+  hypervisor: Hypervisor,
+): LabContext {
+  const registry = new Registry();
+  const naming = namingOf(options.personality);
+  const content = managerReferences(options.personality);
+  const tasks = new TaskManager(registry, content.taskManager, naming.task);
+  return {
+    registry,
+    tasks: registry.add(tasks),
+    events: registry.add(new EventLog(registry, content.eventManager)),
+    naming,
+    store,
+    hypervisor,
+    disks: options.disks,
+    folders: new Map(),
+    locks: new FileLocks(),
+    stateDirectory: options.stateDirectory,
+    certificate,
+    log: options.log,
+    listen: { ...options.listen },
+    content,
+    // Set while the inventory is built, before anything reads it.
+    host: undefined as unknown as Host,
+  };
+}
+
+/** Ids of the managers as the two products spell them. */
+function managerReferences(personality: Personality) {
+  const center = personality === "VirtualCenter";
+  const reference = (type: string, onCenter: string, onHost: string): Reference => ({
+    type,
+    value: center ? onCenter : onHost,
+  });
+  return {
+    propertyCollector: reference("PropertyCollector", "propertyCollector", "ha-property-collector"),
+    viewManager: reference("ViewManager", "ViewManager", "ViewManager"),
+    setting: reference("OptionManager", "VpxSettings", "HostAgentSettings"),
+    advancedOption: reference("OptionManager", "EsxHostAdvSettings-9", "ha-adv-options"),
+    sessionManager: reference("SessionManager", "SessionManager", "ha-sessionmgr"),
+    authorizationManager: reference("AuthorizationManager", "AuthorizationManager", "ha-authmgr"),
+    eventManager: reference("EventManager", "EventManager", "ha-eventmgr"),
+    taskManager: reference("TaskManager", "TaskManager", "ha-taskmgr"),
+    licenseManager: reference("LicenseManager", "LicenseManager", "ha-license-manager"),
+    licenseAssignmentManager: reference(
+      "LicenseAssignmentManager",
+      "LicenseAssignmentManager",
+      "ha-license-assignment-manager",
+    ),
+    searchIndex: reference("SearchIndex", "SearchIndex", "ha-searchindex"),
+    fileManager: reference("FileManager", "FileManager", "ha-nfc-file-manager"),
+    virtualDiskManager: reference("VirtualDiskManager", "virtualDiskManager", "ha-vdiskmanager"),
+  };
+}
+
+function addServices(
+  context: LabContext,
+  sessions: Sessions,
+  users: Users,
+  tickets: ServiceTickets,
+  administrator: string,
+): void {
+  const { registry } = context;
+  const content = context.content as LabContext["content"] & ReturnType<typeof managerReferences>;
+  registry.add(new ServiceInstance(context));
+  registry.add(new PropertyCollectorFront(registry, content.propertyCollector));
+  registry.add(new ViewManager(registry, content.viewManager));
+  registry.add(new OptionManager(context, content.setting, { "config.vpxd.SerialPort.PersistNetworkBacking": true }));
+  registry.add(new OptionManager(context, content.advancedOption, {}));
+  registry.add(new SessionManager(context, content.sessionManager, sessions, users, tickets));
+  registry.add(new AuthorizationManager(context, content.authorizationManager, administrator));
+  const licenses = registry.add(new LicenseManager(context, content.licenseManager));
+  registry.add(LicenseManager.assignments(context, content.licenseAssignmentManager, licenses));
+  registry.add(new SearchIndex(context, content.searchIndex));
+  registry.add(new FileManager(context, content.fileManager));
+  registry.add(new VirtualDiskManager(context, content.virtualDiskManager));
+}
