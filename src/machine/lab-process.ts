@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Hypervisor } from "../lab/hypervisor/contract.ts";
 import { createDiskStore, createHypervisor } from "../lab/hypervisor/index.ts";
 import { startLab } from "../lab/index.ts";
 import { announceReady, recordDaemon } from "./daemon.ts";
@@ -25,6 +26,7 @@ export async function runLab(
 ): Promise<void> {
   if (personality !== "HostAgent" && personality !== "VirtualCenter")
     throw new Error(`--personality "${personality}": choose HostAgent or VirtualCenter.`);
+  let hypervisor: Hypervisor | undefined;
   const lab = await startLab({
     stateDirectory: paths.lab,
     listen,
@@ -33,23 +35,26 @@ export async function runLab(
     password: settings.vsphere.password,
     datastores: [{ name: "datastore1", directory: paths.datastore }],
     portGroups: [settings.bridge.network],
-    openHypervisor: (events) =>
-      createHypervisor({
+    hypervisor: async (events) => {
+      hypervisor = await createHypervisor({
         stateDirectory: paths.lab,
         runDirectory: join(paths.run, "lab"),
         events,
         log: log("hypervisor"),
-      }),
+      });
+      return hypervisor;
+    },
     disks: createDiskStore(),
     log: log("lab"),
   });
-  const portGroup = (await lab.hypervisor.portGroups()).find(({ name }) => name === settings.bridge.network);
-  if (portGroup === undefined) throw new Error(`The lab made no port group "${settings.bridge.network}".`);
+  const portGroup = (await hypervisor?.portGroups())?.find(({ name }) => name === settings.bridge.network);
+  if (hypervisor === undefined || portGroup === undefined)
+    throw new Error(`The lab made no port group "${settings.bridge.network}".`);
   const ready: LabReady = {
     url: lab.url,
     fingerprint: lab.fingerprint,
     bridgeInterface: portGroup.bridge,
-    accelerator: `${lab.hypervisor.accelerator.kind} (${lab.hypervisor.accelerator.reason})`,
+    accelerator: `${hypervisor.accelerator.kind} (${hypervisor.accelerator.reason})`,
   };
   await recordDaemon(paths, "lab");
   console.log(`lab: ${ready.url}, fingerprint ${ready.fingerprint}, accelerator ${ready.accelerator}`);

@@ -30,7 +30,7 @@ export interface RunOptions {
 /** Runs any command to its end. */
 export async function run(command: string[], options: RunOptions = {}): Promise<Result> {
   const child = Bun.spawn(command, {
-    stdin: options.input === undefined ? "ignore" : new Blob([options.input as BlobPart]),
+    stdin: options.input === undefined ? "ignore" : new Blob([options.input as string | Uint8Array<ArrayBuffer>]),
     stdout: "pipe",
     stderr: "pipe",
     env: { ...process.env, ...options.environment },
