@@ -158,14 +158,17 @@ export function isDisk(device: VirtualDevice): device is VirtualDisk {
   return device._type === "VirtualDisk";
 }
 
-/** The SCSI controllers among the devices, by bus. */
+/** Keys of the SCSI controllers among the devices, by bus. */
 export function scsiControllers(devices: readonly VirtualDevice[]): Map<number, number> {
   const byBus = new Map<number, number>();
   for (const device of devices)
-    if ("sharedBus" in device && "hotAddRemove" in device)
-      byBus.set(Number("busNumber" in device ? device.busNumber : 0), device.key);
-  for (const device of devices) {
-    if (device._type === "ParaVirtualSCSIController") byBus.set(device.busNumber, device.key);
-  }
+    if ("sharedBus" in device && SCSI_TYPES.has(device._type)) byBus.set(device.busNumber, device.key);
   return byBus;
 }
+
+const SCSI_TYPES: ReadonlySet<string> = new Set([
+  "ParaVirtualSCSIController",
+  "VirtualLsiLogicController",
+  "VirtualLsiLogicSASController",
+  "VirtualBusLogicController",
+]);

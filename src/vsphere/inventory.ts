@@ -8,7 +8,8 @@ export interface Inventory {
   datacenter: ManagedObjectReference<"Datacenter">;
   /** Inventory path without the leading slash; the file service wants it. */
   datacenterPath: string;
-  vmFolder: ManagedObjectReference<"Folder">;
+  /** Where our VMs are. */
+  folder: ManagedObjectReference<"Folder">;
   networkFolder: ManagedObjectReference<"Folder">;
   resourcePool: ManagedObjectReference<"ResourcePool" | "VirtualApp">;
   compute: ManagedObjectReference<"ComputeResource" | "ClusterComputeResource">;
@@ -52,7 +53,7 @@ export async function findInventory(session: Session, target: VSphereTarget): Pr
   return {
     datacenter: reference<"Datacenter">(datacenter.reference),
     datacenterPath: datacenter.path.slice(1),
-    vmFolder: reference<"Folder">(folder),
+    folder: reference<"Folder">(folder),
     networkFolder: reference<"Folder">(datacenter.values.get("networkFolder")),
     resourcePool: reference<"ResourcePool" | "VirtualApp">(pool.reference),
     compute: reference<"ComputeResource" | "ClusterComputeResource">(pool.values.get("owner")),

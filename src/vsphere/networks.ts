@@ -33,16 +33,14 @@ export class Networks {
     throw new VSphereFault("NotFound", `There is no network "${name}" in vSphere; visible are: ${names || "none"}`);
   }
 
-  /** Name of the network that a vNIC is on; the empty string when it is none that we know. */
-  async nameOf(backing: NetworkBacking | undefined): Promise<string> {
+  /** Name of the network that a vNIC is on; undefined when it is none that we know: `refresh` may help. */
+  nameOf(backing: NetworkBacking | undefined): string | undefined {
     if (!backing) return "";
-    const find = () => [...this.known.values()].find((network) => sameNetwork(network.backing, backing))?.name;
     if (backing._type === "VirtualEthernetCardNetworkBackingInfo") return backing.deviceName;
-    if (find() === undefined) await this.refresh();
-    return find() ?? "";
+    return [...this.known.values()].find((network) => sameNetwork(network.backing, backing))?.name;
   }
 
-  private async refresh(): Promise<void> {
+  async refresh(): Promise<void> {
     const found = await retrieveBelow(this.session, this.folder, {
       Network: ["name"],
       DistributedVirtualPortgroup: ["key", "config.distributedVirtualSwitch", "config.uplink"],

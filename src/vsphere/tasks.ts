@@ -1,8 +1,8 @@
-/** Tasks: started, waited for through one shared property collector, and tried again where vSphere says it was busy. */
+/** Starts tasks and waits for them, and tries again where vSphere says that it was busy. */
 import { VSphereFault } from "./contract.ts";
-import { PropertyWatcher } from "./property-watcher.ts";
 import type { Session } from "./session.ts";
-import type { LocalizedMethodFault, ManagedObjectReference, Methods, Parameters, TaskInfo } from "./vim25/index.ts";
+import { TaskWaiter } from "./task-waiter.ts";
+import type { ManagedObjectReference, Methods, Parameters } from "./vim25/index.ts";
 
 export type TaskMethod = {
   [M in keyof Methods]: Methods[M] extends { taskResult: unknown } ? M : never;
@@ -24,14 +24,14 @@ const TRANSIENT: ReadonlySet<string> = new Set([
 ]);
 
 export class Tasks {
-  private readonly watcher: PropertyWatcher;
+  private readonly waiter: TaskWaiter;
 
   constructor(private readonly session: Session) {
-    this.watcher = new PropertyWatcher(session);
+    this.waiter = new TaskWaiter(session);
   }
 
   close(): Promise<void> {
-    return this.watcher.close();
+    return this.waiter.close();
   }
 
   /** Calls the method and waits for its task. Faults of both are thrown as VSphereFault; transient ones after some attempts. */
@@ -49,33 +49,8 @@ export class Tasks {
   }
 
   /** Waits for a task that was started; resolves with its result. */
-  wait(task: ManagedObjectReference<"Task">, what: string, timeoutMilliseconds = TASK_TIMEOUT_MS): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const finish = (settle: () => void) => {
-        clearTimeout(timer);
-        stop();
-        settle();
-      };
-      const timer = setTimeout(() => {
-        const text = `${what} did not finish within ${timeoutMilliseconds / 1000} s; look at the task ${task.value} in vSphere`;
-        finish(() => reject(new VSphereFault("Timedout", text, { task })));
-      }, timeoutMilliseconds);
-      const stop = this.watcher.watch({
-        filter: () =>
-          Promise.resolve({
-            propSet: [{ type: "Task", pathSet: ["info"] }],
-            objectSet: [{ obj: task }],
-          }),
-        onUpdates: (updates) => {
-          for (const { changeSet } of updates) {
-            const info = changeSet?.find((change) => change.name === "info")?.val as TaskInfo | undefined;
-            if (info?.state === "success") finish(() => resolve(info.result));
-            else if (info?.state === "error") finish(() => reject(taskFault(info.error, what)));
-          }
-        },
-        onRefused: (error) => finish(() => reject(error)),
-      });
-    });
+  wait(task: ManagedObjectReference<"Task">, what: string): Promise<unknown> {
+    return this.waiter.wait(task, what, TASK_TIMEOUT_MS);
   }
 
   /** A busy object names the task that keeps it busy: wait for that one. Else there is no event to wait for. */
@@ -84,21 +59,10 @@ export class Tasks {
     const { task } = fault.detail;
     if (typeof task === "object" && task !== null && "value" in task && typeof task.value === "string") {
       // However it ends, the object is free then.
-      await this.wait({ type: "Task", value: task.value }, "The task in progress", LAST_RETRY_MS).catch(
-        () => undefined,
-      );
+      const busy: ManagedObjectReference<"Task"> = { type: "Task", value: task.value };
+      await this.waiter.wait(busy, "The task in progress", LAST_RETRY_MS).catch(() => undefined);
     } else {
       await Bun.sleep(pause);
     }
   }
-}
-
-/** The error of a task or of one VM in a batch, as an exception. */
-export function taskFault(error: LocalizedMethodFault | undefined, what: string): VSphereFault {
-  const fault = error?.fault;
-  return new VSphereFault(
-    fault?._type ?? "SystemError",
-    error?.localizedMessage || `${what} failed: ${fault?._type ?? "vSphere gave no reason"}`,
-    { ...fault },
-  );
 }

@@ -1,0 +1,51 @@
+/** govmomi's vCenter simulator: an independent server to check the driver against. Built once by install-vcsim.sh. */
+import { join } from "node:path";
+import { connect } from "node:tls";
+
+const BINARY = join(import.meta.dir, "../../.tools/vcsim/vcsim");
+
+export interface Simulator {
+  url: string;
+  fingerprint: string;
+  pid: number;
+  stop(): Promise<void>;
+}
+
+/** Why the simulator cannot be used here; undefined when it can. */
+export async function simulatorMissing(): Promise<string | undefined> {
+  if (await Bun.file(BINARY).exists()) return undefined;
+  if (!Bun.which("go")) return "Go is missing: it builds govmomi's vcsim";
+  const build = Bun.spawn(["sh", join(import.meta.dir, "install-vcsim.sh")], { stdout: "pipe", stderr: "pipe" });
+  if ((await build.exited) === 0) return undefined;
+  return `vcsim could not be built: ${await new Response(build.stderr).text()}`;
+}
+
+export async function startSimulator(...options: string[]): Promise<Simulator> {
+  const child = Bun.spawn([BINARY, ...options], { stdin: "pipe", stdout: "pipe", stderr: "ignore" });
+  const reader = child.stdout.getReader();
+  const line = new TextDecoder().decode((await reader.read()).value).trim();
+  reader.releaseLock();
+  const url = new URL(line);
+  url.username = "";
+  url.password = "";
+  return {
+    url: url.href,
+    fingerprint: await fingerprintOf(url),
+    pid: child.pid,
+    async stop() {
+      child.kill();
+      await child.exited;
+    },
+  };
+}
+
+function fingerprintOf(url: URL): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: url.hostname, port: Number(url.port), rejectUnauthorized: false }, () => {
+      const { raw } = socket.getPeerCertificate();
+      socket.end();
+      resolve(new Bun.CryptoHasher("sha256").update(raw).digest("hex"));
+    });
+    socket.on("error", reject);
+  });
+}
