@@ -147,7 +147,7 @@ export const bootGuest = async (
   const qemu = Bun.spawn(
     // biome-ignore format: option and value belong together
     [
-      "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", MEMORY_MB, "-display", "none", "-nodefaults", "-no-reboot",
+      "qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-m", MEMORY_MB, "-display", "none", "-nodefaults", "-no-reboot",
       "-serial", "stdio", "-serial", "none", "-serial", "none",
       "-chardev", `socket,id=rpci,path=${socket},server=on,wait=off`,
       "-device", "isa-serial,chardev=rpci,iobase=0x2e8,irq=3,index=3",

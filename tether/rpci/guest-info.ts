@@ -1,8 +1,11 @@
 import { formatRpciCommand, parseRpciReply } from "../../src/format/rpci.ts";
+import { waitForDevice } from "../boot/uevents.ts";
 import { openSerialTransport } from "./serial.ts";
 import type { RpciTransport } from "./transport.ts";
 import { openVsockTransport } from "./vsock.ts";
 
+/** Milliseconds until one of the transports must be there. */
+const TRANSPORT_LIMIT = 10_000;
 /** Milliseconds for one exchange, and how often it is tried at boot: the host may be about to attach. */
 const BOOT_LIMIT = 5000;
 const BOOT_ATTEMPTS = 12;
@@ -17,7 +20,9 @@ export class GuestInfo {
 
   /** Throws when the hypervisor cannot be asked in any way. */
   constructor() {
-    const transport = openVsockTransport() ?? openSerialTransport("/dev/ttyS3");
+    // The vsock driver may be still loading: each step of that is a device event.
+    const find = (): RpciTransport | undefined => openVsockTransport() ?? openSerialTransport("/dev/ttyS3");
+    const transport = waitForDevice(find, TRANSPORT_LIMIT);
     if (transport === undefined) throw new Error("no guest RPC transport: neither vsock nor /dev/ttyS3");
     this.#transport = transport;
   }
