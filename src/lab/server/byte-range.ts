@@ -10,7 +10,7 @@ export interface ByteRange {
  * The one range that the header asks for. Undefined when there is none to heed: no header, another unit, several ranges or
  * nonsense, all of which a server may answer with the whole. `"unsatisfiable"` when nothing of the file is in it.
  */
-export function parseByteRange(header: string | null, size: number): ByteRange | "unsatisfiable" | undefined {
+export function parseByteRange(header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined {
   const match = /^bytes=\s*(\d{0,15})-(\d{0,15})\s*$/.exec(header ?? "");
   const [first, last] = [match?.[1] ?? "", match?.[2] ?? ""];
   if (first === "" && last === "") return undefined;

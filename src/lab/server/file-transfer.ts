@@ -1,7 +1,10 @@
 /** Moves the contents of files to and from HTTP with back-pressure: at most one chunk is in memory. */
+import { once } from "node:events";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ByteRange } from "./byte-range.ts";
+import { HttpError } from "./http-error.ts";
 
 const CHUNK_BYTES = 256 * 1024;
 
@@ -12,62 +15,41 @@ export async function openForReading(file: string): Promise<{ handle: FileHandle
   return { handle, size: status.size, modified: status.mtime };
 }
 
-/** A part of an open file as a stream, which closes the file at its end or when it is cancelled. */
-export function streamOf(handle: FileHandle, { start, end }: ByteRange): ReadableStream<Uint8Array> {
-  let position = start;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - position));
-          const { bytesRead } =
-            chunk.length === 0 ? { bytesRead: 0 } : await handle.read(chunk, 0, chunk.length, position);
-          if (bytesRead === 0 && position < end) throw new Error("the file became shorter while it was read");
-          position += bytesRead;
-          if (bytesRead > 0) controller.enqueue(chunk.subarray(0, bytesRead));
-          if (position < end) return;
-          await handle.close();
-          controller.close();
-        } catch (error) {
-          await handle.close();
-          throw error;
-        }
-      },
-      cancel: () => handle.close(),
-    },
-    { highWaterMark: 0 },
-  );
-}
-
-/** The client went away before the end of what it sent. */
-export class IncompleteBody extends Error {
-  override readonly name = "IncompleteBody";
-}
-
-/** Writes a request's body to a new file, durably. Throws IncompleteBody when the client did not send all of it. */
-export async function receiveFile(request: Request, file: string): Promise<void> {
-  const handle = await open(file, "wx", 0o600);
+/** Sends a part of an open file; ends early, without an error, when the client goes away. Closes the file. */
+export async function sendFile(handle: FileHandle, { start, end }: ByteRange, response: ServerResponse): Promise<void> {
+  const gone = new AbortController();
+  response.once("close", () => gone.abort());
   try {
-    for await (const chunk of completeBody(request)) {
-      for (let done = 0; done < chunk.length; ) {
-        done += (await handle.write(chunk, done, chunk.length - done)).bytesWritten;
-      }
+    for (let position = start; position < end && !response.destroyed; ) {
+      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - position));
+      const { bytesRead } = await handle.read(chunk, 0, chunk.length, position);
+      // The length is promised already: only a broken connection can tell the client.
+      if (bytesRead === 0) return void response.destroy();
+      position += bytesRead;
+      if (!response.write(chunk.subarray(0, bytesRead))) await once(response, "drain", { signal: gone.signal });
     }
-    await handle.datasync();
+    response.end();
+  } catch (error) {
+    if (!gone.signal.aborted) throw error;
   } finally {
     await handle.close();
   }
 }
 
-/** The chunks of a request's body; IncompleteBody unless the client sent the end too. */
-export async function* completeBody(request: Request): AsyncGenerator<Uint8Array> {
-  if (!request.body) return;
+/** Writes a request's body to a new file, durably. HttpError 400 when the client did not send all of it. */
+export async function receiveFile(request: IncomingMessage, file: string): Promise<void> {
+  const handle = await open(file, "wx", 0o600);
   try {
-    for await (const chunk of request.body) yield chunk;
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      for (let done = 0; done < chunk.length; ) {
+        done += (await handle.write(chunk, done, chunk.length - done)).bytesWritten;
+      }
+    }
+    await handle.datasync();
   } catch (error) {
-    throw new IncompleteBody("the client closed the connection", { cause: error });
+    if (request.complete && !request.destroyed) throw error;
+    throw new HttpError(400, "The connection broke before the end of the file");
+  } finally {
+    await handle.close();
   }
-  // Bun ends the stream of a chunked body as if it were complete when the connection breaks, and tells the abort right after.
-  await new Promise((resolve) => setImmediate(resolve));
-  if (request.signal.aborted) throw new IncompleteBody("the client closed the connection");
 }

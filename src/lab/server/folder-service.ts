@@ -2,11 +2,10 @@
  * `/folder/<path>?dcPath=<datacenter>&dsName=<datastore>`: contents of datastore files by GET, HEAD, PUT and DELETE; directories
  * and, without `dsName`, the datastores as HTML.
  */
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
-import { asFault, fileAlreadyExists, invalidDatastorePath, LabFault } from "../fault.ts";
-import { type ServiceTickets, TICKET_COOKIE_NAME } from "../session/service-tickets.ts";
-import { COOKIE_NAME, cookieValue, type Sessions } from "../session/sessions.ts";
-import type { User, Users } from "../session/users.ts";
+import { fileAlreadyExists, invalidDatastorePath, type LabFault } from "../fault.ts";
+import type { User } from "../session/users.ts";
 import { normalizeRelativePath } from "../storage/datastore-path.ts";
 import { commitFile, noteDisks, removeFile, requireParentDirectory } from "../storage/file-operations.ts";
 import {
@@ -19,18 +18,18 @@ import {
 import { isWorkPath, openWorkDirectory } from "../storage/work-area.ts";
 import { parseByteRange } from "./byte-range.ts";
 import { directoryIndex } from "./directory-index.ts";
-import { IncompleteBody, openForReading, receiveFile, streamOf } from "./file-transfer.ts";
+import { openForReading, receiveFile, sendFile } from "./file-transfer.ts";
+import { HttpError } from "./http-error.ts";
 
-export const FOLDER_ROOT = "/folder";
+const FOLDER_ROOT = "/folder";
 
-export interface FolderContext {
-  readonly storage: StorageContext;
-  readonly sessions: Sessions;
-  readonly users: Users;
-  readonly tickets: ServiceTickets;
-  /** Inventory path of the one datacenter, what `dcPath` must name. */
-  readonly datacenterPath: string;
-  readonly log: (line: string) => void;
+export interface FolderContext extends StorageContext {
+  readonly naming: StorageContext["naming"] & { readonly datacenterName: string };
+}
+
+/** HTTP status of a fault; 500 for those that are not the client's doing. */
+export function statusOfFault(fault: LabFault): number {
+  return STATUS[fault.fault] ?? 500;
 }
 
 const STATUS: Readonly<Record<string, number>> = {
@@ -47,112 +46,93 @@ const STATUS: Readonly<Record<string, number>> = {
 export class FolderService {
   constructor(private readonly context: FolderContext) {}
 
-  /** Answers one request; failures become answers too. */
-  async handle(request: Request): Promise<Response> {
-    const access = this.#authenticate(request);
-    if (!access) {
-      return text(401, "Log in first.", { "WWW-Authenticate": 'Basic realm="VMware HTTP server"' });
-    }
-    try {
-      return await this.#answer(request, access.user);
-    } catch (error) {
-      if (error instanceof IncompleteBody) return text(400, error.message);
-      const fault = asFault(error);
-      const status = STATUS[fault.fault] ?? 500;
-      if (!(error instanceof LabFault)) this.context.log(`${request.method} ${request.url}: ${fault.message}`);
-      return text(status, fault.message);
-    } finally {
-      access.end();
-    }
-  }
-
-  /** By session, service ticket or HTTP Basic. */
-  #authenticate(request: Request): { user: User; end: () => void } | undefined {
-    const { sessions, tickets, users } = this.context;
-    const cookies = request.headers.get("cookie") ?? undefined;
-    const session = sessions.find(cookieValue(cookies, COOKIE_NAME));
-    if (session) return { user: session.user, end: session.beginCall() };
-    const ticket = tickets.redeem(cookieValue(cookies, TICKET_COOKIE_NAME), request.method, request.url);
-    const user = ticket ?? basicUser(request.headers.get("authorization"), users);
-    return user && { user, end: () => undefined };
-  }
-
-  async #answer(request: Request, user: User): Promise<Response> {
-    const url = new URL(request.url);
+  /** Answers one request of an authenticated user. Throws LabFault and HttpError as long as nothing is sent. */
+  async handle(request: IncomingMessage, response: ServerResponse, url: URL, user: User): Promise<void> {
     const path = relativePath(url.pathname);
     const dcPath = url.searchParams.get("dcPath");
-    const { datacenterPath } = this.context;
-    if (dcPath !== null && dcPath.replace(/^\/+|\/+$/g, "") !== datacenterPath) {
-      return text(404, `There is no datacenter '${dcPath}'; this one is '${datacenterPath}'.`);
+    const { datacenterName } = this.context.naming;
+    if (dcPath !== null && dcPath.replace(/^\/+|\/+$/g, "") !== datacenterName) {
+      throw new HttpError(404, `There is no datacenter '${dcPath}'; this one is '${datacenterName}'`);
     }
     const name = url.searchParams.get("dsName");
-    if (name === null) return this.#listDatastores(request, user, path);
-    const datastore = this.context.storage.datastores().find(({ folder }) => folder.name === name);
-    if (!datastore) return text(404, `There is no datastore '${name}'.`);
+    if (name === null) return this.#listDatastores(request, response, user, path);
+    const datastore = this.context.host.datastores.find(({ folder }) => folder.name === name);
+    if (!datastore) throw new HttpError(404, `There is no datastore '${name}'`);
     const reads = request.method === "GET" || request.method === "HEAD";
     requireFilePrivilege(user, datastore, reads ? "Datastore.Browse" : "Datastore.FileManagement");
     const target = await fileOf(datastore, path);
     switch (request.method) {
       case "GET":
       case "HEAD":
-        return this.#get(request, target, url.search);
+        return this.#get(request, response, target, url.search);
       case "PUT":
       // Clients of old spell an upload so.
       case "POST":
-        return this.#put(request, target);
+        return this.#put(request, response, target);
       case "DELETE":
-        await removeFile(this.context.storage, target);
-        return new Response(null, { status: 204 });
+        await removeFile(this.context, target);
+        response.writeHead(204).end();
+        return;
       default:
-        return text(405, "Use GET, HEAD, PUT or DELETE.", { Allow: "GET, HEAD, PUT, POST, DELETE" });
+        response.setHeader("Allow", "GET, HEAD, PUT, POST, DELETE");
+        throw new HttpError(405, "Use GET, HEAD, PUT or DELETE");
     }
   }
 
-  #listDatastores(request: Request, user: User, path: string): Response {
-    if (path !== "") return text(400, "The query parameter dsName is missing.");
-    if (request.method !== "GET" && request.method !== "HEAD") return text(405, "Name a datastore with dsName.");
-    const { storage, datacenterPath } = this.context;
-    const datastores = storage.datastores();
-    for (const datastore of datastores) requireFilePrivilege(user, datastore, "Datastore.Browse");
-    const rows = datastores.map(({ folder }) => ({
+  #listDatastores(request: IncomingMessage, response: ServerResponse, user: User, path: string): void {
+    if (path !== "") throw new HttpError(400, "The query parameter dsName is missing");
+    if (request.method !== "GET" && request.method !== "HEAD") throw new HttpError(405, "Name a datastore with dsName");
+    const { host, naming } = this.context;
+    for (const datastore of host.datastores) requireFilePrivilege(user, datastore, "Datastore.Browse");
+    const rows = host.datastores.map(({ folder }) => ({
       name: folder.name,
-      link: `${FOLDER_ROOT}?dcPath=${encodeURIComponent(datacenterPath)}&dsName=${encodeURIComponent(folder.name)}`,
+      link: `${FOLDER_ROOT}?dcPath=${encodeURIComponent(naming.datacenterName)}&dsName=${encodeURIComponent(folder.name)}`,
     }));
-    return html(request, directoryIndex(`Datastores of ${datacenterPath}`, rows));
+    sendPage(request, response, directoryIndex(`Datastores of ${naming.datacenterName}`, rows));
   }
 
-  async #get(request: Request, target: DatastoreFile, query: string): Promise<Response> {
+  async #get(request: IncomingMessage, response: ServerResponse, target: DatastoreFile, query: string): Promise<void> {
     const { folder } = target.datastore;
     const { directory } = await folder.resolveExisting(target.path);
-    if (directory) return this.#index(request, target, query);
-    this.context.storage.locks.requireNoWriter(target.file, target.display);
+    if (directory) return this.#index(request, response, target, query);
+    this.context.locks.requireNoWriter(target.file, target.display);
     const { handle, size, modified } = await openForReading(target.file);
     const etag = `"${size.toString(16)}-${Math.floor(modified.getTime()).toString(16)}"`;
-    const headers: Record<string, string> = {
-      "Content-Type": "application/octet-stream",
-      "Accept-Ranges": "bytes",
-      "Last-Modified": modified.toUTCString(),
-      ETag: etag,
-    };
-    const refuse = async (status: number, more: Record<string, string> = {}): Promise<Response> => {
+    response.setHeader("Content-Type", "application/octet-stream");
+    response.setHeader("Accept-Ranges", "bytes");
+    response.setHeader("Last-Modified", modified.toUTCString());
+    response.setHeader("ETag", etag);
+    const sendHead = async (status: number, length: number): Promise<void> => {
       await handle.close();
-      return new Response(null, { status, headers: { ...headers, ...more } });
+      response.writeHead(status, { "Content-Length": length }).end();
     };
-    if (request.headers.get("if-none-match") === etag) return refuse(304);
+    if (request.headers["if-none-match"] === etag) {
+      await handle.close();
+      response.writeHead(304).end();
+      return;
+    }
     // A range of another version than the client has is of no use to it.
-    const condition = request.headers.get("if-range");
-    const heeded = condition === null || condition === etag ? request.headers.get("range") : null;
+    const condition = request.headers["if-range"];
+    const heeded = condition === undefined || condition === etag ? request.headers.range : undefined;
     const range = parseByteRange(heeded, size);
-    if (range === "unsatisfiable") return refuse(416, { "Content-Range": `bytes */${size}` });
+    if (range === "unsatisfiable") {
+      response.setHeader("Content-Range", `bytes */${size}`);
+      return sendHead(416, 0);
+    }
     const { start, end } = range ?? { start: 0, end: size };
+    if (range) response.setHeader("Content-Range", `bytes ${start}-${end - 1}/${size}`);
     const status = range ? 206 : 200;
-    headers["Content-Length"] = String(end - start);
-    if (range) headers["Content-Range"] = `bytes ${start}-${end - 1}/${size}`;
-    if (request.method === "HEAD" || start === end) return refuse(status);
-    return new Response(streamOf(handle, { start, end }), { status, headers });
+    if (request.method === "HEAD" || start === end) return sendHead(status, end - start);
+    response.writeHead(status, { "Content-Length": end - start });
+    await sendFile(handle, { start, end }, response);
   }
 
-  async #index(request: Request, { path, datastore, display }: DatastoreFile, query: string): Promise<Response> {
+  async #index(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { path, datastore, display }: DatastoreFile,
+    query: string,
+  ): Promise<void> {
     const entries = await datastore.folder.list(path);
     const at = (name: string): string => (path === "" ? name : `${path}/${name}`);
     const link = (relative: string): string =>
@@ -165,31 +145,30 @@ export class FolderService {
         modified,
         ...(directory ? {} : { size }),
       }));
-    return html(request, directoryIndex(`Index of ${display}`, rows));
+    sendPage(request, response, directoryIndex(`Index of ${display}`, rows));
   }
 
   /** The file appears under its name when all of it is there, and not before. */
-  async #put(request: Request, target: DatastoreFile): Promise<Response> {
-    const { storage } = this.context;
+  async #put(request: IncomingMessage, response: ServerResponse, target: DatastoreFile): Promise<void> {
     await requireParentDirectory(target);
     const { folder } = target.datastore;
     const existed = await folder.exists(target.path);
     if (existed && (await folder.resolveExisting(target.path)).directory) throw fileAlreadyExists(target.display);
     // Found out now rather than after gigabytes.
-    storage.locks.requireFree(target.file, undefined, target.display);
-    storage.relations.requireNoChildren(target.file, target.display);
+    this.context.locks.requireFree(target.file, undefined, target.display);
+    this.context.host.relations.requireNoChildren(target.file, target.display);
     const work = await openWorkDirectory(folder);
     try {
       const file = join(work.directory, "upload");
       await receiveFile(request, file);
-      commitFile(storage, file, target, true);
-      await noteDisks(storage, target, false);
+      commitFile(this.context, file, target, true);
+      await noteDisks(this.context, target, false);
     } catch (error) {
       throw asFileFault(error, target);
     } finally {
       await work.dispose();
     }
-    return new Response(null, { status: existed ? 200 : 201 });
+    response.writeHead(existed ? 200 : 201, { "Content-Length": 0 }).end();
   }
 }
 
@@ -205,16 +184,7 @@ function relativePath(pathname: string): string {
   return normalizeRelativePath(path, path);
 }
 
-function basicUser(header: string | null, users: Users): User | undefined {
-  const encoded = /^Basic\s+([A-Za-z0-9+/=]+)\s*$/i.exec(header ?? "")?.[1];
-  if (encoded === undefined) return undefined;
-  const credentials = Buffer.from(encoded, "base64").toString("utf8");
-  const colon = credentials.indexOf(":");
-  return colon < 0 ? undefined : users.verify(credentials.slice(0, colon), credentials.slice(colon + 1));
+function sendPage(request: IncomingMessage, response: ServerResponse, page: string): void {
+  const headers = { "Content-Type": "text/html; charset=utf-8", "Content-Length": Buffer.byteLength(page) };
+  response.writeHead(200, headers).end(request.method === "HEAD" ? undefined : page);
 }
-
-const text = (status: number, message: string, headers: Record<string, string> = {}): Response =>
-  new Response(`${message}\n`, { status, headers: { "Content-Type": "text/plain; charset=utf-8", ...headers } });
-
-const html = (request: Request, page: string): Response =>
-  new Response(request.method === "HEAD" ? null : page, { headers: { "Content-Type": "text/html; charset=utf-8" } });

@@ -20,92 +20,95 @@ interface Search {
   foldersFirst: boolean;
 }
 
-/** Searches one datastore. */
+/** Searches the datastores that it belongs to: one, or all of a host. */
 export class DatastoreBrowser extends ManagedObject {
   constructor(
     private readonly context: StorageContext,
     reference: Reference,
-    private readonly datastore: StoredDatastore,
+    private readonly datastores: () => readonly StoredDatastore[],
   ) {
     super(context.registry, reference);
     this.properties({
-      datastore: () => [datastore.reference],
+      datastore: () => datastores().map((datastore) => datastore.reference),
       supportedType: () => QUERY_TYPES.map((type) => data(type)),
     });
     this.methods({
-      SearchDatastore_Task: (p, call) => this.#run(p, call, (path, search) => this.#search(path, search)),
-      SearchDatastoreSubFolders_Task: (p, call) =>
-        this.#run(p, call, (path, search) => this.#searchBelow(path, search)),
-      DeleteFile: async (p) => removeFile(context, await fileOf(datastore, this.#path(p))),
+      SearchDatastore_Task: (p, call) => this.#run(p, call, search),
+      SearchDatastoreSubFolders_Task: (p, call) => this.#run(p, call, searchBelow),
+      DeleteFile: async (p) => {
+        const { datastore, path } = this.#place(p);
+        await removeFile(context, await fileOf(datastore, path));
+      },
     });
   }
 
-  #path(p: Parameters): string {
+  #place(p: Parameters): Place {
     const given = p.datastorePath as string;
-    const { datastore, path } = parseDatastorePath(given);
-    if (datastore !== this.datastore.folder.name || isWorkPath(path)) throw invalidDatastorePath(given);
-    return path;
+    const { datastore: name, path } = parseDatastorePath(given);
+    const datastore = this.datastores().find(({ folder }) => folder.name === name);
+    if (!datastore || isWorkPath(path)) throw invalidDatastorePath(given);
+    return { datastore, path };
   }
 
-  #run(p: Parameters, call: Call, operation: (path: string, search: Search) => Promise<unknown>): Reference {
+  #run(p: Parameters, call: Call, operation: (place: Place, search: Search) => Promise<unknown>): Reference {
     const { user } = sessionOf(call);
-    requireFilePrivilege(user, this.datastore, "Datastore.Browse");
-    const path = this.#path(p);
+    const place = this.#place(p);
+    requireFilePrivilege(user, place.datastore, "Datastore.Browse");
     const search = readSearch(p.searchSpec as DataObject | undefined);
-    return this.context.tasks.run(call.method, undefined, user.name, () => operation(path, search));
+    return this.context.tasks.run(call.method, undefined, user.name, () => operation(place, search));
   }
+}
 
-  async #search(path: string, search: Search): Promise<DataObject> {
-    const entries = await this.#list(path);
-    const file = await describeAll(entries, search);
-    return data("HostDatastoreBrowserSearchResults", {
-      datastore: this.datastore.reference,
-      folderPath: this.datastore.folder.format(path),
-      file,
-    });
-  }
+interface Place {
+  datastore: StoredDatastore;
+  path: string;
+}
 
-  async #list(path: string): Promise<ListedFile[]> {
-    const { folder } = this.datastore;
-    const directory = await folder.resolve(path);
-    const entries = await folder.list(path);
-    const at = (name: string): string => (path === "" ? name : `${path}/${name}`);
-    return entries
-      .filter(({ name }) => !isWorkPath(at(name)))
-      .map((entry) => ({ ...entry, file: join(directory, entry.name) }));
-  }
+async function search({ datastore, path }: Place, how: Search): Promise<DataObject> {
+  return data("HostDatastoreBrowserSearchResults", {
+    datastore: datastore.reference,
+    folderPath: datastore.folder.format(path),
+    file: await describeAll(await list(datastore, path), how),
+  });
+}
 
-  /** One result per directory, the named one first. */
-  async #searchBelow(path: string, search: Search): Promise<DataObject[]> {
-    const results: DataObject[] = [];
-    const visit = async (directory: string, depth: number): Promise<void> => {
-      if (results.length >= FOLDER_LIMIT || depth > DEPTH_LIMIT) {
-        throw new LabFault("FileFault", `There are too many directories below ${this.datastore.folder.format(path)}`, {
-          file: this.datastore.folder.format(path),
-        });
+async function list({ folder }: StoredDatastore, path: string): Promise<ListedFile[]> {
+  const directory = await folder.resolve(path);
+  const entries = await folder.list(path);
+  return entries
+    .filter(({ name }) => path !== "" || !isWorkPath(name))
+    .map((entry) => ({ ...entry, file: join(directory, entry.name) }));
+}
+
+/** One result per directory, the named one first. */
+async function searchBelow({ datastore, path }: Place, how: Search): Promise<DataObject[]> {
+  const results: DataObject[] = [];
+  const display = datastore.folder.format(path);
+  const visit = async (directory: string, depth: number): Promise<void> => {
+    if (results.length >= FOLDER_LIMIT || depth > DEPTH_LIMIT) {
+      throw new LabFault("FileFault", `There are too many directories below ${display}`, { file: display });
+    }
+    const entries = await list(datastore, directory);
+    const folderPath = datastore.folder.format(directory);
+    results.push(
+      data("HostDatastoreBrowserSearchResults", {
+        datastore: datastore.reference,
+        folderPath: directory === "" ? folderPath : `${folderPath}/`,
+        file: await describeAll(entries, how),
+      }),
+    );
+    for (const entry of entries) {
+      if (!entry.directory) continue;
+      try {
+        await visit(directory === "" ? entry.name : `${directory}/${entry.name}`, depth + 1);
+      } catch (error) {
+        // A directory that went away meanwhile is not part of the result.
+        if (!(error instanceof LabFault) || error.fault !== "FileNotFound") throw error;
       }
-      const entries = await this.#list(directory);
-      const folderPath = this.datastore.folder.format(directory);
-      results.push(
-        data("HostDatastoreBrowserSearchResults", {
-          datastore: this.datastore.reference,
-          folderPath: directory === "" ? folderPath : `${folderPath}/`,
-          file: await describeAll(entries, search),
-        }),
-      );
-      for (const entry of entries) {
-        if (!entry.directory) continue;
-        try {
-          await visit(directory === "" ? entry.name : `${directory}/${entry.name}`, depth + 1);
-        } catch (error) {
-          // A directory that went away meanwhile is not part of the result.
-          if (!(error instanceof LabFault) || error.fault !== "FileNotFound") throw error;
-        }
-      }
-    };
-    await visit(path, 0);
-    return results;
-  }
+    }
+  };
+  await visit(path, 0);
+  return results;
 }
 
 async function describeAll(entries: readonly ListedFile[], search: Search): Promise<DataObject[]> {

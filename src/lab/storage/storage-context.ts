@@ -20,15 +20,14 @@ export interface StoredDatastore {
   readonly folder: DatastoreFolder;
 }
 
-/** What the file services share. */
+/** What the file services need of the lab's context. */
 export interface StorageContext {
   readonly registry: Registry;
   readonly tasks: TaskManager;
   readonly locks: FileLocks;
-  readonly relations: DiskRelations;
   readonly disks: DiskStore;
-  readonly personality: Personality;
-  datastores(): readonly StoredDatastore[];
+  readonly naming: { readonly personality: Personality };
+  readonly host: { readonly relations: DiskRelations; readonly datastores: readonly StoredDatastore[] };
 }
 
 /** One file or directory of a datastore, which need not exist. */
@@ -70,7 +69,7 @@ export async function locate(
 ): Promise<DatastoreFile> {
   requireDatacenter(context, parameters[names.datacenter] as Reference | undefined, names.datacenter);
   const parsed = parseDatastorePath(parameters[names.path] as string);
-  const datastore = context.datastores().find(({ folder }) => folder.name === parsed.datastore);
+  const datastore = context.host.datastores.find(({ folder }) => folder.name === parsed.datastore);
   if (!datastore) throw invalidDatastorePath(parameters[names.path] as string);
   requireFilePrivilege(sessionOf(call).user, datastore, privilege);
   return fileOf(datastore, parsed.path);
@@ -79,7 +78,7 @@ export async function locate(
 /** vCenter cannot tell which datacenter a `[datastore]` belongs to unless it is told; a host has only one. */
 function requireDatacenter(context: StorageContext, datacenter: Reference | undefined, parameter: string): void {
   if (!datacenter) {
-    if (context.personality === "HostAgent") return;
+    if (context.naming.personality === "HostAgent") return;
     throw invalidArgument(parameter, "vCenter needs the datacenter of a datastore path.");
   }
   if (context.registry.get(datacenter).reference.type !== "Datacenter") {
