@@ -2,10 +2,11 @@
 import { realpath } from "node:fs/promises";
 import type { MachineEvents } from "../hypervisor/contract.ts";
 import type { Reference } from "../model/data.ts";
-import { DatastoreBrowser } from "../service/datastore-browser.ts";
 import { EnvironmentBrowser } from "../service/environment-browser.ts";
 import { NetworkSystem } from "../service/network-system.ts";
+import { DatastoreBrowser } from "../storage/datastore-browser.ts";
 import { DatastoreFolder } from "../storage/datastore-folder.ts";
+import { clearWorkArea } from "../storage/work-area.ts";
 import { guestInfoStore } from "../vm/guest-info.ts";
 import type { Journal } from "../vm/journal.ts";
 import { machineDefinition } from "../vm/machine-definition.ts";
@@ -106,6 +107,7 @@ export async function addDatastores(
       store.inventory.datastores.push(stored);
     }
     const files = new DatastoreFolder(name, await realpath(directory));
+    await clearWorkArea(files);
     context.folders.set(name, files);
     const browser: Reference = { type: "HostDatastoreBrowser", value: `datastoreBrowser-${stored.id}` };
     const datastore = new Datastore(context, { type: "Datastore", value: stored.id }, files, folder, browser);

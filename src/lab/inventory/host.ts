@@ -273,6 +273,7 @@ export class Host extends Entity {
         }),
       ],
       memorySize: facts.memoryBytes,
+      smcPresent: false,
     });
   }
 }
