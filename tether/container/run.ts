@@ -15,6 +15,8 @@ const LINK_LIMIT_ATTACHED = 10_000;
 const LINK_LIMIT = 3_000;
 /** Milliseconds to wait for the engine to have stored the exit state, and for an expected client to attach. */
 const ACKNOWLEDGE_LIMIT = 10_000;
+/** Milliseconds for the last answer to leave the VM. */
+const FAREWELL = 30;
 
 const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -109,7 +111,10 @@ const waitUntilTold = async (
   const reported = container?.state.update({}) ?? Promise.resolve();
   if (link.endpoints.length > 0) {
     await Promise.race([connection.linked, acknowledged, delay(awaitAttach ? LINK_LIMIT_ATTACHED : LINK_LIMIT)]);
-    if (connection.isLinked) await Promise.race([acknowledged, delay(ACKNOWLEDGE_LIMIT)]);
+    if (connection.isLinked) {
+      await Promise.race([acknowledged, delay(ACKNOWLEDGE_LIMIT)]);
+      await delay(FAREWELL);
+    }
   }
   await Promise.race([reported, delay(ACKNOWLEDGE_LIMIT)]);
 };

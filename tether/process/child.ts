@@ -107,7 +107,7 @@ export class ChildProcess {
 
   /** Stops reading outputs that something in the background still holds open. */
   async stopOutput(): Promise<void> {
-    for (const reader of this.#readers) await reader.cancel();
+    for (const reader of this.#readers) await reader.cancel().catch(() => undefined);
   }
 
   /** Closes all descriptors, after the end of output. */
