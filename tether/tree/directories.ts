@@ -56,12 +56,11 @@ export class Directories {
       }
       const parent = this.#find(parentOf(path), linksLeft);
       const made = makeDirectoryAt(parent, cName(baseOf(path)), 0o755);
-      if (made === 0) continue;
-      if (made !== ERRNO.EEXIST) throw new SystemError(`mkdir ${toText(path)}`, made);
-      // Something is there that leads nowhere: make what the symlink wants to lead to.
+      if (made !== 0 && made !== ERRNO.EEXIST) throw new SystemError(`mkdir ${toText(path)}`, made);
       linksLeft--;
       if (linksLeft < 0) throw new SystemError(`mkdir ${toText(path)}`, ERRNO.ELOOP);
-      this.#find(this.#linkTarget(parent, path), linksLeft);
+      // Something is there that leads nowhere: make what the symlink wants to lead to.
+      if (made === ERRNO.EEXIST) this.#find(this.#linkTarget(parent, path), linksLeft);
     }
   }
 
@@ -77,7 +76,13 @@ export class Directories {
   }
 
   #known(path: string): number | undefined {
-    return this.#last?.path === path ? this.#last.fd : this.#open.get(path);
+    if (this.#last?.path === path) return this.#last.fd;
+    const fd = this.#open.get(path);
+    if (fd === undefined) return undefined;
+    this.#open.delete(path);
+    this.#open.set(path, fd);
+    this.#last = { path, fd };
+    return fd;
   }
 
   #openExisting(path: string): number {
@@ -85,7 +90,6 @@ export class Directories {
   }
 
   #keep(path: string, fd: number): number {
-    // The second newest must survive: a hard link needs two directories at once.
     if (this.#open.size >= CACHE_LIMIT) {
       const [oldest] = this.#open;
       if (oldest !== undefined) {

@@ -9,7 +9,6 @@ const PATH_LIMIT = 4095;
  */
 export const fromBytes = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
-// biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is what the expression is about
 const ASCII = /^[\0-\x7f]*$/;
 export const fromText = (text: string): string =>
   ASCII.test(text) ? text : Buffer.from(text, "utf8").toString("latin1");
