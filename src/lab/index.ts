@@ -139,6 +139,7 @@ function makeContext(
   const naming = namingOf(options.personality);
   const content = managerReferences(options.personality);
   const tasks = new TaskManager(registry, content.taskManager, naming.task);
+  let host: Host | undefined;
   return {
     registry,
     tasks: registry.add(tasks),
@@ -154,8 +155,13 @@ function makeContext(
     log: options.log,
     listen: { ...options.listen },
     content,
-    // Set while the inventory is built, before anything reads it.
-    host: undefined as unknown as Host,
+    get host(): Host {
+      if (!host) throw new Error("The inventory is not built yet");
+      return host;
+    },
+    set host(built: Host) {
+      host = built;
+    },
   };
 }
 

@@ -18,15 +18,7 @@ export class ComputeResource extends Entity {
       network: () => context.host.networks.map((network) => network.reference),
       summary: () => this.#summary(cluster ? "ClusterComputeResourceSummary" : "ComputeResourceSummary"),
       environmentBrowser: () => context.content.environmentBrowser,
-      configurationEx: () =>
-        cluster
-          ? data("ClusterConfigInfoEx", {
-              vmSwapPlacement: "vmDirectory",
-              spbmEnabled: false,
-              dasConfig: data("ClusterDasConfigInfo", { enabled: false }),
-              drsConfig: data("ClusterDrsConfigInfo", { enabled: false }),
-            })
-          : data("ComputeResourceConfigInfo", { vmSwapPlacement: "vmDirectory" }),
+      configurationEx: () => data("ComputeResourceConfigInfo", { vmSwapPlacement: "vmDirectory" }),
       lifecycleManaged: () => false,
       ...(cluster ? { summaryEx: () => this.#summary("ClusterComputeResourceSummary") } : {}),
     });

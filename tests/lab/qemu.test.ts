@@ -1,0 +1,113 @@
+/** The lab with the real hypervisor: a VM of firmware only, so that the test needs no guest. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Hypervisor } from "../../src/lab/hypervisor/contract.ts";
+import { createDiskStore, createHypervisor } from "../../src/lab/hypervisor/index.ts";
+import { type Lab, startLab } from "../../src/lab/index.ts";
+import { SoapClient } from "../../src/lab/testing/soap-client.ts";
+
+const LIMIT_MILLISECONDS = 120_000;
+const FOLDER = { type: "Folder", value: "ha-folder-vm" } as const;
+const POOL = { type: "ResourcePool", value: "ha-root-pool" } as const;
+
+let directory: string;
+let lab: Lab;
+let client: SoapClient;
+let hypervisor: Hypervisor;
+
+async function start(): Promise<void> {
+  lab = await startLab({
+    stateDirectory: join(directory, "state"),
+    listen: { host: "127.0.0.1", port: 0 },
+    personality: "HostAgent",
+    username: "root",
+    password: "secret",
+    portGroups: ["lab-test"],
+    hypervisor: async (events) => {
+      hypervisor = await createHypervisor({
+        stateDirectory: join(directory, "state"),
+        runDirectory: join(directory, "run"),
+        events,
+        log: () => undefined,
+      });
+      return hypervisor;
+    },
+    disks: createDiskStore(),
+    log: () => undefined,
+  });
+  client = new SoapClient(lab.url, lab.certificatePem);
+  await client.call(
+    "Login",
+    { type: "SessionManager", value: "ha-sessionmgr" },
+    { userName: "root", password: "secret" },
+  );
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "vch-qemu-"));
+  await start();
+}, LIMIT_MILLISECONDS);
+
+afterAll(async () => {
+  await hypervisor.dispose({ stopMachines: true });
+  await lab.close();
+  await rm(directory, { recursive: true });
+}, LIMIT_MILLISECONDS);
+
+test(
+  "a VM runs under QEMU, takes a disk and an adapter, and outlives the lab",
+  async () => {
+    const backing = { _type: "VirtualDiskFlatVer2BackingInfo", diskMode: "persistent" };
+    const disk = (unit: number, fileName: string, controllerKey: number) => ({
+      operation: "add",
+      fileOperation: "create",
+      device: {
+        _type: "VirtualDisk",
+        key: -2,
+        controllerKey,
+        unitNumber: unit,
+        capacityInKB: 8192,
+        backing: { ...backing, fileName },
+      },
+    });
+    const nic = {
+      operation: "add",
+      device: {
+        _type: "VirtualVmxnet3",
+        key: -3,
+        backing: { _type: "VirtualEthernetCardNetworkBackingInfo", deviceName: "lab-test" },
+      },
+    };
+    const controller = {
+      operation: "add",
+      device: { _type: "ParaVirtualSCSIController", key: -1, busNumber: 0, sharedBus: "noSharing" },
+    };
+    const config = {
+      name: "firmware",
+      files: { vmPathName: "[datastore1]" },
+      memoryMB: 64,
+      numCPUs: 1,
+      deviceChange: [controller, disk(0, "", -1), nic],
+    } as never;
+    const created = client.task(await client.call("CreateVM_Task", FOLDER, { config, pool: POOL }));
+    const vm = (await created) as { type: "VirtualMachine"; value: string };
+    await client.task(await client.call("PowerOnVM_Task", vm, {}));
+    expect(await client.get<string>(vm, "runtime.powerState")).toBe("poweredOn");
+    const change = async (deviceChange: unknown[]): Promise<unknown> =>
+      client.task(await client.call("ReconfigVM_Task", vm, { spec: { deviceChange } as never }));
+    await change([disk(1, "[datastore1] firmware/hot.vmdk", 1000)]);
+    await change([nic]);
+    await change([
+      { operation: "remove", device: { _type: "VirtualDisk", key: 2001, capacityInKB: 0 } },
+      { operation: "remove", device: { _type: "VirtualVmxnet3", key: 4001 } },
+    ]);
+    await lab.close();
+    await start();
+    expect(await client.get<string>(vm, "runtime.powerState")).toBe("poweredOn");
+    await client.task(await client.call("PowerOffVM_Task", vm, {}));
+    await client.task(await client.call("Destroy_Task", vm, {}));
+  },
+  LIMIT_MILLISECONDS,
+);

@@ -1,0 +1,28 @@
+/**
+ * Serves a lab whose machines are bookkeeping only, for tests with independent vSphere clients. Prints one JSON line with url and
+ * fingerprint and ends when its standard input does.
+ *
+ * usage: bun tests/lab/serve-fake.ts DIRECTORY HostAgent|VirtualCenter
+ */
+import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
+import { startLab } from "../../src/lab/index.ts";
+import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
+
+const [directory, personality] = Bun.argv.slice(2);
+if (directory === undefined || (personality !== "HostAgent" && personality !== "VirtualCenter")) {
+  throw new Error("usage: serve-fake.ts DIRECTORY HostAgent|VirtualCenter");
+}
+const lab = await startLab({
+  stateDirectory: directory,
+  listen: { host: "127.0.0.1", port: 0 },
+  personality,
+  username: "administrator@vsphere.local",
+  password: "secret",
+  portGroups: ["VM Network"],
+  hypervisor: new FakeHypervisor().connect,
+  disks: createDiskStore(),
+  log: (line) => console.error(line),
+});
+console.log(JSON.stringify({ url: lab.url, fingerprint: lab.fingerprint }));
+for await (const _ of Bun.stdin.stream());
+await lab.close();
