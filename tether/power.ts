@@ -3,6 +3,8 @@ import { powerOff, syncAll, unmount } from "./system/libc.ts";
 
 /** Unmounts our disks, newest mount first, and switches the VM off. Does not return where it is PID 1. */
 export const powerOffCleanly = (): void => {
+  // Started by hand somewhere else: that machine must not be switched off.
+  if (process.pid !== 1) process.exit(1);
   syncAll();
   const ours = readFileSync("/proc/self/mounts", "utf8")
     .split("\n")
