@@ -164,7 +164,7 @@ function uuid(spec: DataObject, name: string): string | undefined {
 function guestId(spec: DataObject): string | undefined {
   const id = spec.guestId;
   if (id === undefined || id === "") return undefined;
-  if (/^[A-Za-z0-9_]+Guest(64)?$|^other(Guest|Guest64|-64)$/.test(String(id))) return String(id);
+  if (/^[A-Za-z][A-Za-z0-9_]*Guest(64)?$/.test(String(id))) return String(id);
   throw invalidArgument(
     "configSpec.guestId",
     `'${String(id).slice(0, 64)}' is not the identifier of a guest operating system.`,

@@ -95,6 +95,13 @@ async function add(context: ChangeContext, change: DataObject, device: DataObjec
       badFileOp: change.fileOperation,
     });
   }
+  // Every VM has its two IDE controllers; a client that brings one along (as ESXi allows at creation) gets the one that is there.
+  if (device._type === "VirtualIDEController") {
+    const key = IDE_KEYS[Number(device.busNumber ?? 0)];
+    if (key === undefined) throw invalidDevice(context, "A VM has the IDE controllers 0 and 1.");
+    if (typeof device.key === "number") keys.set(device.key, key);
+    return;
+  }
   const made = await make(context, change, device);
   plan.devices.push(made);
   if (typeof device.key === "number" && device.key < 0) keys.set(device.key, made.key);
