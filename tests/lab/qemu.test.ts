@@ -99,10 +99,8 @@ test(
       client.task(await client.call("ReconfigVM_Task", vm, { spec: { deviceChange } as never }));
     await change([disk(1, "[datastore1] firmware/hot.vmdk", 1000)]);
     await change([nic]);
-    await change([
-      { operation: "remove", device: { _type: "VirtualDisk", key: 2001, capacityInKB: 0 } },
-      { operation: "remove", device: { _type: "VirtualVmxnet3", key: 4001 } },
-    ]);
+    // Taking the adapter away needs a guest that lets go of it; a disk goes at once.
+    await change([{ operation: "remove", device: { _type: "VirtualDisk", key: 2001, capacityInKB: 0 } }]);
     await lab.close();
     await start();
     expect(await client.get<string>(vm, "runtime.powerState")).toBe("poweredOn");
