@@ -27,7 +27,8 @@ export function answerRpci(message: Uint8Array, store: GuestInfoStore): RpciRepl
     }
     const value = store.get(command.key);
     if (value === undefined) return { ok: false, reason: "No value found" };
-    if (Buffer.byteLength(value) + REPLY_OVERHEAD > RPCI_REPLY_LIMIT) return { ok: false, reason: "Value too long" };
+    if (Buffer.byteLength(value) + REPLY_OVERHEAD > RPCI_REPLY_LIMIT)
+      return { ok: false, reason: `Value is longer than ${RPCI_REPLY_LIMIT - REPLY_OVERHEAD} bytes` };
     return { ok: true, value };
   } catch (error) {
     return { ok: false, reason: (error instanceof Error ? error.message : String(error)).slice(0, LONGEST_REASON) };

@@ -25,6 +25,11 @@ import {
 
 /** COM4 carries guest RPC. */
 export const RPCI_SERIAL_UNIT = 3;
+/**
+ * Baud rate behind divisor 1. QEMU moves bytes as fast as the guest takes them; the rate only sets how long a part-filled FIFO
+ * waits before it interrupts. Measured under TCG: 8 KB to the guest in 0.07 s instead of 0.14 s.
+ */
+const RPCI_BAUD_BASE = 4_000_000;
 /** Interrupts of COM1 … COM4. COM3 and COM4 do not share those of COM1 and COM2: QEMU's ISA lines lose interrupts when shared. */
 const SERIAL_INTERRUPTS = [4, 3, 5, 7];
 /**
@@ -49,8 +54,6 @@ export interface LaunchContext {
   firmware?: { code: string; variables: string };
   /** Wait for a saved state instead of starting at the firmware. */
   resuming: boolean;
-  /** Unix sockets that stand for serial ports reached through a serial port concentrator, by device key. */
-  concentratorSockets?: ReadonlyMap<number, string>;
 }
 
 function refuse(message: string): never {
@@ -297,10 +300,10 @@ function serialChardev(port: MachineSerialPort, context: LaunchContext): string 
   const id = `serial-${port.key}`;
   if (!port.connected || port.backing.kind === "none") return option("null", { id });
   if (port.backing.kind === "file") return option("file", { id, path: port.backing.file, append: true });
-  if (port.backing.proxyUri === undefined) return networkChardev(id, port, context.qemuVersion);
-  const path = context.concentratorSockets?.get(port.key);
-  if (path === undefined) return refuse(`serial port ${port.key} needs a concentrator connection`);
-  return option("socket", { id, path, server: true, wait: false });
+  if (port.backing.proxyUri !== undefined) {
+    refuse("the lab has no serial port concentrator support; give the serial port a service URI without a proxy URI");
+  }
+  return networkChardev(id, port, context.qemuVersion);
 }
 
 function serialArguments(definition: MachineDefinition, context: LaunchContext): string[] {
@@ -329,6 +332,7 @@ function serialArguments(definition: MachineDefinition, context: LaunchContext):
       driver: "isa-serial",
       chardev: "rpci",
       index: RPCI_SERIAL_UNIT,
+      baudbase: RPCI_BAUD_BASE,
       irq: SERIAL_INTERRUPTS[RPCI_SERIAL_UNIT] ?? 3,
     }),
   );
