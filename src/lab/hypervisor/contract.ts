@@ -73,7 +73,10 @@ export interface GuestInfoStore {
 }
 
 export interface MachineEvents {
-  /** The QEMU process is gone, by the guest's power-off, by us, or by a crash (`crashed` with the last log lines). */
+  /**
+   * The QEMU process is gone, by the guest's power-off, by us, or by a crash (`crashed` with the last log lines). Once per
+   * machine. Not called for suspend(), nor for machines that were gone when adopt() looked: those it does not return.
+   */
   stopped(id: string, cause: { kind: "guest" | "host" | "crashed"; detail: string }): void;
   guestInfo(id: string): GuestInfoStore;
 }
@@ -125,12 +128,18 @@ export interface Hypervisor {
   /** `kvm` only when a tiny guest really booted with it. */
   readonly accelerator: { kind: "kvm" | "tcg"; reason: string };
   powerOn(definition: MachineDefinition, from?: { stateFile: string }): Promise<RunningMachine>;
-  /** Take over machines whose processes outlived an earlier lab process; ids not in `known` are ended. */
+  /**
+   * Take over machines whose processes outlived an earlier lab process; ids not in `known` are ended. So are machines whose
+   * power-on was interrupted; an interrupted suspend is undone. Definitions must name the devices that are plugged now.
+   */
   adopt(known: MachineDefinition[]): Promise<RunningMachine[]>;
   makePortGroup(name: string): Promise<{ bridge: string }>;
   removePortGroup(name: string): Promise<void>;
   portGroups(): Promise<{ name: string; bridge: string }[]>;
-  /** End every machine and remove every bridge and tap that is ours. */
+  /**
+   * With `stopMachines`, end every machine (also ones never adopted) and remove every bridge and tap that is ours; the list
+   * of port groups stays. Without, let go of the machines and leave everything running.
+   */
   dispose(options: { stopMachines: boolean }): Promise<void>;
 }
 

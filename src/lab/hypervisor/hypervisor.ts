@@ -11,7 +11,7 @@ import {
 } from "./contract.ts";
 import type { DiskRoots } from "./disks/disk-files.ts";
 import { discardRedo, prepareDisk } from "./disks/nonpersistent.ts";
-import { limitCpu, releaseCpuLimit } from "./host/cpu-limit.ts";
+import { limitCpu, releaseCpuLimit, releaseCpuLimits } from "./host/cpu-limit.ts";
 import { tapName } from "./host/interface-names.ts";
 import { HostNetwork } from "./host/network.ts";
 import { findRecordedProcess, killProcess, type ProcessRecord, waitForExit } from "./host/process.ts";
@@ -296,6 +296,9 @@ export class QemuHypervisor implements Hypervisor {
       if (record !== undefined) await this.#endProcess(record);
       await this.#removeRun(id, files);
     }
+    await releaseCpuLimits(this.#network.prefix).catch((error: Error) =>
+      this.options.log(`CPU limits: ${error.message}`),
+    );
     await this.#network.removeInterfaces();
   }
 

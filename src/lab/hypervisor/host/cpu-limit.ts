@@ -58,3 +58,10 @@ export async function releaseCpuLimit(owner: string, id: string): Promise<void> 
     if (await exists(group)) await rmdir(group);
   }
 }
+
+/** Remove the lab's own group, once no machine runs. */
+export async function releaseCpuLimits(owner: string): Promise<void> {
+  for (const group of [`${VERSION_2}/${owner}`, `${VERSION_1}/${owner}`]) {
+    if (await exists(group)) await rmdir(group);
+  }
+}
