@@ -39,7 +39,8 @@ export async function createSpec(
   networks: Networks,
   hardware7: boolean,
 ): Promise<VirtualMachineConfigSpec> {
-  const buses = [...new Set(spec.disks.map(({ bus }) => bus))].sort((a, b) => a - b);
+  // The first controller is always there: disks can be plugged into a running VM, controllers not on every host.
+  const buses = [...new Set([0, ...spec.disks.map(({ bus }) => bus)])].sort((a, b) => a - b);
   const adapters = await Promise.all(
     spec.networkAdapters.map(async (adapter, index) =>
       networkAdapter(adapter, index, await networks.backing(adapter.network)),
