@@ -15,7 +15,7 @@ export const fromText = (text: string): string =>
 export const nameBytes = (name: string): Buffer => Buffer.from(name, "latin1");
 export const toText = (name: string): string => (ASCII.test(name) ? name : nameBytes(name).toString("utf8"));
 
-const NEEDS_WORK = /\/\/|(?:^|\/)\.\.?(?:\/|$)|^\//;
+const NEEDS_WORK = /\/\/|(?:^|\/)\.\.?(?:\/|$)|^\/|\/$/;
 
 /** An archive member's path without `.`, empty and leading parts. `..` never leads above the root, as after chroot. */
 export const normalize = (name: string): string => {

@@ -71,21 +71,20 @@ const levelOf = (fd: number, name: string): Level => ({
 });
 
 function* memberOf(fd: number, name: string, stat: BigIntStats, links: Links): Generator<TarMember> {
+  if (stat.isSocket()) return;
   const base = baseHeader(fd, name, stat);
-  if (stat.isDirectory()) {
+  const first = stat.isDirectory() || stat.nlink < 2n ? undefined : firstName(stat, name, links);
+  if (first !== undefined) {
+    yield { header: { ...base, type: "link", xattrs: new Map(), ...linkFields(first) } };
+  } else if (stat.isDirectory()) {
     yield { header: { ...base, type: "directory" } };
   } else if (stat.isSymbolicLink()) {
     yield { header: { ...base, type: "symlink", ...linkFields(fromBytes(readLinkOf(fd))) } };
-  } else if (stat.isFile() || stat.isFIFO() || stat.isCharacterDevice() || stat.isBlockDevice()) {
-    const first = stat.nlink > 1n ? firstName(stat, name, links) : undefined;
-    if (first !== undefined) {
-      yield { header: { ...base, type: "link", xattrs: new Map(), ...linkFields(first) } };
-    } else if (stat.isFile()) {
-      const size = Number(stat.size);
-      yield size === 0 ? { header: base } : { header: { ...base, size }, body: fileContent(fd, size) };
-    } else {
-      yield { header: { ...base, ...nodeFields(stat) } };
-    }
+  } else if (stat.isFile()) {
+    const size = Number(stat.size);
+    yield size === 0 ? { header: base } : { header: { ...base, size }, body: fileContent(fd, size) };
+  } else {
+    yield { header: { ...base, ...nodeFields(stat) } };
   }
 }
 
