@@ -2,6 +2,7 @@ import { LabFault } from "../fault.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, sessionOf } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
+import type { Session } from "../session/sessions.ts";
 
 /** Events kept; older ones are forgotten. */
 const RING_SIZE = 1000;
@@ -92,11 +93,11 @@ export class EventLog extends ManagedObject {
       type: "EventHistoryCollector",
       value: `session[${session.key}]events-${++this.#lastCollector}`,
     };
-    const collector = new EventCollector(this.registry, reference, filter, this, () =>
+    const collector: EventCollector = new EventCollector(this.registry, reference, filter, this, () =>
       this.#collectors.delete(collector),
     );
     this.#collectors.add(collector);
-    session.onEnd(() => collector.end());
+    collector.belongsTo(session);
     return this.registry.add(collector).reference;
   }
   #lastCollector = 0;
@@ -110,6 +111,7 @@ class EventCollector extends ManagedObject {
   #pageSize = PAGE_SIZE;
   /** Key of the last event that was read. */
   #position = 0;
+  #leave: (() => void) | undefined;
 
   constructor(
     registry: Registry,
@@ -140,7 +142,13 @@ class EventCollector extends ManagedObject {
     });
   }
 
+  /** Ends with the session. */
+  belongsTo(session: Session): void {
+    this.#leave = session.onEnd(() => this.end());
+  }
+
   end(): void {
+    this.#leave?.();
     this.forget();
     this.registry.remove(this);
   }

@@ -148,18 +148,16 @@ export async function loadStored(context: LabContext, vmFolder: Folder): Promise
       progress = true;
     }
   }
-  const lost: string[] = [];
   for (const stored of inventory.virtualMachines) {
     const pool = context.host.findPool(stored.pool) ?? root;
     const folder = folders.get(stored.folder) ?? vmFolder;
     try {
       await loadVirtualMachine(context, folder, pool, stored);
     } catch (error) {
-      lost.push(stored.id);
-      context.log(`${stored.vmPathName} left the inventory: ${error instanceof Error ? error.message : String(error)}`);
+      // It stays in the index: its datastore may be back at the next start.
+      context.log(`${stored.vmPathName} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  inventory.virtualMachines = inventory.virtualMachines.filter(({ id }) => !lost.includes(id));
 }
 
 /** Takes over the VMs that went on running while the lab was away. */
@@ -187,7 +185,7 @@ export function machineEvents(host: () => Host | undefined): MachineEvents {
   return {
     stopped(id, cause) {
       const how = { guest: "The guest powered it off.", host: "It was powered off.", crashed: "The machine crashed." };
-      host()?.findVirtualMachine(id)?.power.stopped(`${how[cause.kind]} ${cause.detail}`.trim());
+      host()?.findVirtualMachine(id)?.power.machineStopped(`${how[cause.kind]} ${cause.detail}`.trim());
     },
     guestInfo(id) {
       const vm = host()?.findVirtualMachine(id);

@@ -58,7 +58,6 @@ export class Host extends Entity {
       network: () => this.networks.map((network) => network.reference),
       datastoreBrowser: () => context.content.datastoreBrowser,
     });
-    this.methods({});
   }
 
   get threads(): number {

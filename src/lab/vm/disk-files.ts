@@ -1,5 +1,3 @@
-import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
 import { asFault, fileAlreadyExists, fileNotFound, LabFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { DevicePlan } from "./device/device-changes.ts";
@@ -102,9 +100,4 @@ export async function removeDiskFiles(context: LabContext, paths: readonly strin
     context.host.relations.remove(file);
   }
   await done();
-}
-
-/** Makes the directory of a file that is about to be made. */
-export async function makeParentDirectory(file: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
 }

@@ -22,6 +22,8 @@ export const invalidPowerState = (requestedState: PowerState | undefined, existi
 
 /** A VM's way between powered on, powered off and suspended. */
 export class PowerControl {
+  #suspending = false;
+
   constructor(private readonly vm: VirtualMachine) {}
 
   async on(): Promise<void> {
@@ -50,7 +52,7 @@ export class PowerControl {
       throw error;
     }
     // The guest may have come and gone before the hypervisor's answer got here.
-    if (machine.state === "stopped") return this.stopped("The guest has powered off.");
+    if (machine.state === "stopped") return this.#switchedOff("The guest has powered off.");
     this.started(machine, new Date());
     context.events.post("VmPoweredOnEvent", vm, `${vm.name} on ${context.host.name} is powered on`);
   }
@@ -75,7 +77,8 @@ export class PowerControl {
     } else {
       await vm.machine?.powerOff();
     }
-    this.stopped("It was powered off.");
+    // The hypervisor may have told it while we waited.
+    if (this.#isOn || vm.powerState === "suspended") this.#switchedOff("It was powered off.");
   }
 
   async reset(): Promise<void> {
@@ -101,13 +104,11 @@ export class PowerControl {
     } finally {
       this.#suspending = false;
     }
-    vm.machine = undefined;
+    this.#forgetMachine();
     vm.suspendTime = new Date();
-    vm.context.locks.release(vm.reference.value);
     this.#enter("suspended");
     vm.context.events.post("VmSuspendedEvent", vm, `${vm.name} on ${vm.context.host.name} is suspended`);
   }
-  #suspending = false;
 
   async shutdownGuest(): Promise<void> {
     const { vm } = this;
@@ -121,19 +122,27 @@ export class PowerControl {
     await vm.machine.requestShutdown();
   }
 
-  /** The machine is gone: by us, by its guest, or by a crash. What was volatile is gone with it. Harmless when known already. */
-  stopped(detail: string): void {
+  /** The hypervisor says that the machine is gone: by its guest, by a crash, or by an operation of ours that knows already. */
+  machineStopped(detail: string): void {
+    if (this.vm.powerState === "poweredOn" && !this.#suspending) this.#switchedOff(detail);
+  }
+
+  /** What was volatile is gone with the power. */
+  #switchedOff(detail: string): void {
     const { vm } = this;
-    if (this.#suspending || vm.powerState === "poweredOff") return;
-    vm.machine = undefined;
-    vm.bootTime = undefined;
+    this.#forgetMachine();
     vm.suspendTime = undefined;
     vm.toolsRunning = false;
     vm.volatileInfo.clear();
-    vm.context.locks.release(vm.reference.value);
     this.#enter("poweredOff");
     this.#connectDevices(false);
     vm.context.events.post("VmPoweredOffEvent", vm, `${vm.name} on ${vm.context.host.name} is powered off. ${detail}`);
+  }
+
+  #forgetMachine(): void {
+    this.vm.machine = undefined;
+    this.vm.bootTime = undefined;
+    this.vm.context.locks.release(this.vm.reference.value);
   }
 
   /** Takes the locks of a running machine: its own disks to write, their parents and ISO images to read. */
@@ -156,6 +165,10 @@ export class PowerControl {
   async #forgetSuspendFile(stateFile: string): Promise<void> {
     await this.vm.store({ ...this.vm.configuration, suspendFile: undefined });
     await rm(stateFile, { force: true });
+  }
+
+  get #isOn(): boolean {
+    return this.vm.powerState === "poweredOn";
   }
 
   #enter(state: PowerState): void {

@@ -54,6 +54,8 @@ export class VirtualMachine extends Entity {
   #configuration: Configuration;
   #busy: Reference | undefined;
   #config: DataObject | undefined;
+  /** Bytes that the disks take, as last measured. */
+  #committed = 0;
 
   constructor(
     context: LabContext,
@@ -219,13 +221,25 @@ export class VirtualMachine extends Entity {
       suspendTime: this.suspendTime,
       toolsRunning: this.toolsRunning,
       cpuMhz: context.host.cpuMhz,
-      storage: { committed: 0, uncommitted: this.#diskBytes() },
+      storage: this.#storage(),
       references: context.host,
     };
   }
 
-  #diskBytes(): number {
-    return disksOf(this.#configuration.devices).reduce((sum, disk) => sum + disk.capacityBytes, 0);
+  /** Reads how much of the VM's disks is really there; when a client asks (RefreshStorageInfo). */
+  async measureStorage(): Promise<void> {
+    let committed = 0;
+    for (const disk of disksOf(this.#configuration.devices)) {
+      const { allocatedBytes } = await this.context.disks.inspect(await this.context.host.resolve(disk.path));
+      committed += allocatedBytes;
+    }
+    this.#committed = committed;
+    this.touch("storage", "summary", "layoutEx");
+  }
+
+  #storage(): { committed: number; uncommitted: number } {
+    const capacity = disksOf(this.#configuration.devices).reduce((sum, disk) => sum + disk.capacityBytes, 0);
+    return { committed: this.#committed, uncommitted: Math.max(capacity - this.#committed, 0) };
   }
 
   #storageInfo(): DataObject {
@@ -234,9 +248,8 @@ export class VirtualMachine extends Entity {
       perDatastoreUsage: used.map((store) =>
         data("VirtualMachineUsageOnDatastore", {
           datastore: store.reference,
-          committed: 0,
-          uncommitted: this.#diskBytes(),
-          unshared: 0,
+          ...this.#storage(),
+          unshared: this.#committed,
         }),
       ),
       timestamp: this.#configuration.modified,
