@@ -356,6 +356,35 @@ describe("property collector", () => {
     expect(second.token).toBeUndefined();
   });
 
+  test("partial updates name the parts that changed", async () => {
+    const vm = await create(
+      specOf("partial", [scsi], { extraConfig: [{ _type: "OptionValue", key: "a", value: "1" }] }),
+    );
+    const own = await client.call("CreatePropertyCollector", COLLECTOR, {});
+    const spec = { propSet: [{ type: "VirtualMachine", pathSet: ["config"] }], objectSet: [{ obj: vm }] };
+    await client.call("CreateFilter", own, { spec, partialUpdates: true });
+    const { version } = (await client.call("WaitForUpdatesEx", own, { version: "" })) ?? {};
+    const extraConfig = [
+      { _type: "OptionValue", key: "a", value: "2" },
+      { _type: "OptionValue", key: "b", value: "3" },
+    ];
+    const deviceChange = [
+      {
+        operation: "remove",
+        device: { _type: "ParaVirtualSCSIController", key: 1000, busNumber: 0, sharedBus: "noSharing" },
+      },
+    ];
+    await reconfigure(vm, { extraConfig, deviceChange });
+    const update = await client.call("WaitForUpdatesEx", own, { version });
+    const changes = update?.filterSet?.[0]?.objectSet?.[0]?.changeSet?.map(({ op, name }) => `${op} ${name}`);
+    expect(changes).toContain('assign config.extraConfig["a"].value');
+    expect(changes).toContain('add config.extraConfig["b"]');
+    expect(changes).toContain("remove config.hardware.device[1000]");
+    expect(changes).not.toContain("assign config");
+    await client.call("DestroyPropertyCollector", own, {});
+    await destroy(vm);
+  });
+
   test("every property of every object can be written", async () => {
     const vm = await create(specOf("all", [scsi, newDisk(0, "", 8), nic]));
     const objects = [
