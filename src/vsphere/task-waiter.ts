@@ -1,42 +1,51 @@
 /**
- * Waits for any number of tasks with one filter: a list view holds the tasks that somebody waits for, and one long poll tells of
- * all of them. Waiting for a task costs one call, which joins those of others that start at the same time.
+ * Waits for any number of tasks with one standing filter on `TaskManager.recentTask`, which holds every queued and running task that
+ * this user may see and the latest finished ones. So waiting costs no call at all: the outcome comes with the long poll that is
+ * always under way, possibly before the answer to the call that started the task.
  */
 import { VSphereFault } from "./contract.ts";
-import { retrieve } from "./properties.ts";
+import { type ObjectProperties, retrieve } from "./properties.ts";
 import { PropertyWatcher } from "./property-watcher.ts";
 import type { Session } from "./session.ts";
 import {
+  type AnyValue,
   isReference,
   type LocalizedMethodFault,
   type ManagedObjectReference,
   type ObjectUpdate,
   type PropertyFilterSpec,
-  type TaskInfo,
 } from "./vim25/index.ts";
 
-const JOIN_ATTEMPTS = 5;
-const JOIN_RETRY_MS = 200;
+/** Progress is left out: it would be most of the traffic. */
+const WATCHED = ["info.state", "info.result", "info.error"];
+/** Outcomes of tasks that nobody waits for yet: of calls under way, and of other users. */
+const REMEMBERED_OUTCOMES = 1_000;
 /** A server that loses an update must not hang us: what is still waited for is read again, ever more rarely. */
 const FIRST_REREAD_MS = 1_000;
 const LAST_REREAD_MS = 30_000;
 
 type TaskReference = ManagedObjectReference<"Task">;
+type Outcome = { result: AnyValue | undefined } | { error: LocalizedMethodFault | undefined };
+
+export interface WaitOptions {
+  /** Named in errors. */
+  what: string;
+  timeoutMilliseconds: number;
+  /** The task yields something: a success told without it, as by servers that send each property by itself, is read again. */
+  yields: boolean;
+}
 
 interface Waiting {
   task: TaskReference;
-  what: string;
-  settle(outcome: { result: unknown } | { error: unknown }): void;
+  options: WaitOptions;
+  resolve(result: AnyValue | undefined): void;
+  reject(error: unknown): void;
 }
 
 export class TaskWaiter {
-  private readonly waiting = new Map<string, Waiting>();
+  private readonly waiting = new Map<string, Waiting[]>();
+  private readonly outcomes = new Map<string, Outcome>();
   private readonly watcher: PropertyWatcher;
-  private view: ManagedObjectReference<"ListView"> | undefined;
-  /** Tasks to put into the list view, and finished ones to take out with the same call. */
-  private joining: TaskReference[] = [];
-  private leaving: TaskReference[] = [];
-  private updating = false;
   private reread: Timer | undefined;
   private rereadPause = FIRST_REREAD_MS;
 
@@ -49,142 +58,147 @@ export class TaskWaiter {
   }
 
   /** Resolves with the task's result; rejects with its error, or when it does not finish in time. */
-  wait(task: TaskReference, what: string, timeoutMilliseconds: number): Promise<unknown> {
+  wait(task: TaskReference, options: WaitOptions): Promise<AnyValue | undefined> {
+    const { what, timeoutMilliseconds } = options;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
+        this.forget(task.value, waiting);
         const text = `${what} did not finish within ${timeoutMilliseconds / 1000} s; look at the task ${task.value} in vSphere`;
-        this.finish(task.value, { error: new VSphereFault("Timedout", text, { task }) });
+        reject(new VSphereFault("Timedout", text, { task }));
       }, timeoutMilliseconds);
-      const previous = this.waiting.get(task.value);
-      this.waiting.set(task.value, {
+      const waiting: Waiting = {
         task,
-        what,
-        settle(outcome) {
+        options,
+        resolve: (result) => {
           clearTimeout(timer);
-          previous?.settle(outcome);
-          if ("error" in outcome) reject(outcome.error);
-          else resolve(outcome.result);
+          resolve(result);
         },
-      });
-      this.joining.push(task);
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      this.waiting.set(task.value, [...(this.waiting.get(task.value) ?? []), waiting]);
+      const known = this.outcomes.get(task.value);
+      if (known) this.settle(task.value, known);
+      if (!this.waiting.has(task.value)) return;
       this.rereadPause = FIRST_REREAD_MS;
       this.scheduleReread();
-      if (!this.updating) void this.updateView();
     });
   }
 
   async close(): Promise<void> {
     clearTimeout(this.reread);
     await this.watcher.close();
-    // It ends with the session at the latest.
-    if (this.view && !this.session.isClosed)
-      await this.session.call("DestroyView", this.view, {}).catch(() => undefined);
     this.failAll(new VSphereFault("RequestCanceled", "The connection to vSphere was closed while a task was running"));
   }
 
   private async filter(): Promise<PropertyFilterSpec> {
-    const { viewManager } = this.session.content;
-    if (!viewManager) throw new VSphereFault("NotSupported", "The server offers no view manager");
-    this.joining = [];
-    this.leaving = [];
-    const view = await this.session.call("CreateListView", viewManager, {
-      obj: [...this.waiting.values()].map(({ task }) => task),
-    });
-    this.view = view;
-    if (this.joining.length > 0 && !this.updating) void this.updateView();
+    const { taskManager } = this.session.content;
+    if (!taskManager) throw new VSphereFault("NotSupported", "The server offers no task manager");
     return {
-      propSet: [{ type: "Task", pathSet: ["info"] }],
+      propSet: [{ type: "Task", pathSet: WATCHED }],
       objectSet: [
-        { obj: view, skip: true, selectSet: [{ _type: "TraversalSpec", type: "ListView", path: "view", skip: false }] },
+        {
+          obj: taskManager,
+          skip: true,
+          selectSet: [{ _type: "TraversalSpec", type: "TaskManager", path: "recentTask", skip: false }],
+        },
       ],
     };
   }
 
-  private async updateView(): Promise<void> {
-    this.updating = true;
-    let failures = 0;
-    // Without a view there is nothing to do: the one to come starts with all tasks.
-    while (this.joining.length > 0 && this.view && !this.session.isClosed) {
-      const { view } = this;
-      const [add, remove] = [this.joining, this.leaving];
-      this.joining = [];
-      this.leaving = [];
-      try {
-        const unresolved = await this.session.call("ModifyListView", view, { add, remove });
-        for (const { value } of unresolved) this.lost(value);
-        failures = 0;
-      } catch (error) {
-        if (this.view !== view) continue;
-        this.joining.unshift(...add);
-        this.leaving.unshift(...remove);
-        if (++failures === JOIN_ATTEMPTS) {
-          for (const { value } of add) this.finish(value, { error });
-          break;
-        }
-        // The poll meets the same trouble; a new view comes with its recovery.
-        await Bun.sleep(JOIN_RETRY_MS);
-      }
-    }
-    this.updating = false;
-  }
-
   private apply(updates: readonly ObjectUpdate[]): void {
-    for (const { obj, kind, changeSet } of updates) {
-      const info = changeSet?.find((change) => change.name === "info")?.val as TaskInfo | undefined;
-      this.see(obj.value, info);
-      if (kind === "leave") this.lost(obj.value);
+    for (const { obj, changeSet } of updates) {
+      const values = new Map<string, AnyValue>();
+      for (const { name, val } of changeSet ?? []) if (val !== undefined) values.set(name, val);
+      const outcome = outcomeOf(values);
+      if (outcome) this.settle(obj.value, outcome);
     }
   }
 
-  private see(id: string, info: TaskInfo | undefined): void {
-    const waiting = this.waiting.get(id);
-    if (!waiting) return;
-    if (info?.state === "success") this.finish(id, { result: info.result });
-    else if (info?.state === "error") this.finish(id, { error: taskFault(info.error, waiting.what) });
+  private settle(id: string, outcome: Outcome): void {
+    this.remember(id, outcome);
+    const incomplete = "result" in outcome && outcome.result === undefined;
+    for (const one of this.waiting.get(id) ?? []) {
+      if (incomplete && one.options.yields) {
+        void this.read([id]);
+        continue;
+      }
+      this.forget(id, one);
+      if ("error" in outcome) one.reject(taskFault(outcome.error, one.options.what));
+      else one.resolve(outcome.result);
+    }
+  }
+
+  private remember(id: string, outcome: Outcome): void {
+    this.outcomes.delete(id);
+    this.outcomes.set(id, outcome);
+    for (const oldest of this.outcomes.keys()) {
+      if (this.outcomes.size <= REMEMBERED_OUTCOMES) break;
+      this.outcomes.delete(oldest);
+    }
   }
 
   private scheduleReread(): void {
     clearTimeout(this.reread);
-    this.reread = setTimeout(() => void this.readAll(), this.rereadPause);
+    this.reread = setTimeout(() => {
+      void this.read([...this.waiting.keys()]).then(() => {
+        if (this.waiting.size > 0 && !this.session.isClosed) this.scheduleReread();
+      });
+    }, this.rereadPause);
     this.reread.unref();
     this.rereadPause = Math.min(this.rereadPause * 2, LAST_REREAD_MS);
   }
 
-  private async readAll(): Promise<void> {
-    if (this.waiting.size === 0 || this.session.isClosed) return;
+  private async read(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0 || this.session.isClosed) return;
+    let found: ObjectProperties[];
     try {
-      const found = await retrieve(this.session, {
-        propSet: [{ type: "Task", pathSet: ["info"] }],
-        objectSet: [...this.waiting.values()].map(({ task: obj }) => ({ obj })),
+      found = await retrieve(this.session, {
+        propSet: [{ type: "Task", pathSet: WATCHED }],
+        objectSet: ids.map((value) => ({ obj: { type: "Task", value } })),
       });
-      for (const { reference, values } of found) this.see(reference.value, values.get("info") as TaskInfo | undefined);
     } catch (error) {
       const gone =
         error instanceof VSphereFault && error.fault === "ManagedObjectNotFound" ? error.detail.obj : undefined;
       if (isReference(gone)) this.lost(gone.value);
       // Anything else the poll meets as well, and recovers from.
+      return;
     }
-    this.scheduleReread();
+    for (const { reference, values } of found) {
+      const outcome = outcomeOf(values);
+      // This is all there is: a missing result is an empty one.
+      for (const one of this.waiting.get(reference.value) ?? []) one.options.yields &&= outcome === undefined;
+      if (outcome) this.settle(reference.value, outcome);
+    }
   }
 
   private lost(id: string): void {
-    const waiting = this.waiting.get(id);
-    if (!waiting) return;
-    const text = `vSphere forgot the task ${id} (${waiting.what}) before its outcome was seen`;
-    this.finish(id, { error: new VSphereFault("ManagedObjectNotFound", text, { obj: waiting.task }) });
+    for (const one of this.waiting.get(id) ?? []) {
+      const text = `vSphere forgot the task ${id} (${one.options.what}) before its outcome was seen`;
+      one.reject(new VSphereFault("ManagedObjectNotFound", text, { obj: one.task }));
+    }
+    this.waiting.delete(id);
   }
 
-  private finish(id: string, outcome: { result: unknown } | { error: unknown }): void {
-    const waiting = this.waiting.get(id);
-    if (!waiting) return;
-    this.waiting.delete(id);
-    this.leaving.push(waiting.task);
-    waiting.settle(outcome);
+  private forget(id: string, waiting: Waiting): void {
+    const others = (this.waiting.get(id) ?? []).filter((one) => one !== waiting);
+    if (others.length > 0) this.waiting.set(id, others);
+    else this.waiting.delete(id);
   }
 
   private failAll(error: unknown): void {
-    for (const id of [...this.waiting.keys()]) this.finish(id, { error });
+    for (const waiting of this.waiting.values()) for (const one of waiting) one.reject(error);
+    this.waiting.clear();
   }
+}
+
+function outcomeOf(values: ReadonlyMap<string, AnyValue>): Outcome | undefined {
+  const state = values.get("info.state");
+  if (state === "success") return { result: values.get("info.result") };
+  if (state === "error") return { error: values.get("info.error") as LocalizedMethodFault | undefined };
+  return undefined;
 }
 
 /** The error of a task or of one VM in a batch, as an exception. */

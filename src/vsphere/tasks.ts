@@ -2,7 +2,7 @@
 import { VSphereFault } from "./contract.ts";
 import type { Session } from "./session.ts";
 import { TaskWaiter } from "./task-waiter.ts";
-import type { ManagedObjectReference, Methods, Parameters } from "./vim25/index.ts";
+import { type ManagedObjectReference, type Methods, method as methodInfo, type Parameters } from "./vim25/index.ts";
 
 export type TaskMethod = {
   [M in keyof Methods]: Methods[M] extends { taskResult: unknown } ? M : never;
@@ -40,7 +40,8 @@ export class Tasks {
       try {
         const task = await this.session.call(method, on, parameters);
         // The schema pairs the method with what its task yields.
-        return (await this.wait(task as ManagedObjectReference<"Task">, method)) as TaskResult<M>;
+        const yields = methodInfo(method)?.taskResult?.kind !== "void";
+        return (await this.wait(task as ManagedObjectReference<"Task">, method, yields)) as TaskResult<M>;
       } catch (error) {
         if (!(error instanceof VSphereFault) || !TRANSIENT.has(error.fault) || attempt >= ATTEMPTS) throw error;
         await this.untilFree(error, attempt);
@@ -49,8 +50,8 @@ export class Tasks {
   }
 
   /** Waits for a task that was started; resolves with its result. */
-  wait(task: ManagedObjectReference<"Task">, what: string): Promise<unknown> {
-    return this.waiter.wait(task, what, TASK_TIMEOUT_MS);
+  wait(task: ManagedObjectReference<"Task">, what: string, yields = false): Promise<unknown> {
+    return this.waiter.wait(task, { what, yields, timeoutMilliseconds: TASK_TIMEOUT_MS });
   }
 
   /** A busy object names the task that keeps it busy: wait for that one. Else there is no event to wait for. */
@@ -60,7 +61,8 @@ export class Tasks {
     if (typeof task === "object" && task !== null && "value" in task && typeof task.value === "string") {
       // However it ends, the object is free then.
       const busy: ManagedObjectReference<"Task"> = { type: "Task", value: task.value };
-      await this.waiter.wait(busy, "The task in progress", LAST_RETRY_MS).catch(() => undefined);
+      const options = { what: "The task in progress", yields: false, timeoutMilliseconds: LAST_RETRY_MS };
+      await this.waiter.wait(busy, options).catch(() => undefined);
     } else {
       await Bun.sleep(pause);
     }
