@@ -2,8 +2,7 @@
  * Runs the test stages in order, each as its own `bun test`, and adds up what their reports say.
  * The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 interface Stage {
@@ -13,8 +12,8 @@ interface Stage {
   command?: string[];
   /** Milliseconds that one test may take. */
   timeoutMilliseconds?: number;
-  /** Starts lab, endpoint and registry before and takes them away after. */
-  environment?: boolean;
+  /** Command in whose surroundings the tests run. */
+  wrapper?: string[];
 }
 
 const UNIT_TIMEOUT = 30_000;
@@ -25,7 +24,28 @@ const STAGES: Stage[] = [
   { name: "static: typecheck", command: ["bun", "run", "typecheck"] },
   { name: "static: lint", command: ["bun", "run", "lint"] },
   { name: "static: format", command: ["bun", "run", "format:check"] },
-  { name: "unit", paths: ["src", "iso-builder", "tether", "tests/architecture"], timeoutMilliseconds: UNIT_TIMEOUT },
+  {
+    name: "unit",
+    paths: [
+      "src",
+      "iso-builder",
+      "tether/link",
+      "tether/output",
+      "tether/process",
+      "tether/container",
+      "tether/boot",
+      "tether/loader",
+      "tether/rpci",
+      "tests/architecture",
+    ],
+    timeoutMilliseconds: UNIT_TIMEOUT,
+  },
+  {
+    name: "tree: hostile archives",
+    paths: ["tether/tree"],
+    timeoutMilliseconds: UNIT_TIMEOUT,
+    wrapper: ["tests/contained"],
+  },
   { name: "network", paths: ["tests/network"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "registry", paths: ["tests/registry"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "docker", paths: ["tests/docker"], timeoutMilliseconds: MACHINE_TIMEOUT },
@@ -33,7 +53,7 @@ const STAGES: Stage[] = [
   { name: "lab", paths: ["tests/lab"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "iso", paths: ["tests/iso"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "tether", paths: ["tests/tether"], timeoutMilliseconds: MACHINE_TIMEOUT },
-  { name: "e2e", paths: ["tests/e2e"], timeoutMilliseconds: MACHINE_TIMEOUT, environment: true },
+  { name: "e2e", paths: ["tests/e2e"], timeoutMilliseconds: MACHINE_TIMEOUT, wrapper: ["tests/e2e/with-environment"] },
 ];
 
 interface Counts {
@@ -42,7 +62,9 @@ interface Counts {
   skipped: number;
 }
 
-const reports = mkdtempSync(join(tmpdir(), "vch-reports-"));
+const reports = join(import.meta.dir, "../dist/reports");
+rmSync(reports, { recursive: true, force: true });
+mkdirSync(reports, { recursive: true });
 
 /** Sums of a JUnit report's outermost element. */
 function readReport(file: string): Counts | undefined {
@@ -67,10 +89,9 @@ async function runStage(stage: Stage, index: number): Promise<Counts> {
   } else {
     const paths = (stage.paths ?? []).filter(hasTests);
     const report = join(reports, `${index}.xml`);
-    const prefix = stage.environment ? ["tests/e2e/with-environment"] : [];
     const exit = await Bun.spawn(
       [
-        ...prefix,
+        ...(stage.wrapper ?? []),
         "bun",
         "test",
         ...paths.map((path) => `./${path}/`),
@@ -101,6 +122,5 @@ for (const [index, stage] of chosen.entries()) {
   total.failed += counts.failed;
   total.skipped += counts.skipped;
 }
-rmSync(reports, { recursive: true, force: true });
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 ? 0 : 1);
