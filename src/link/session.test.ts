@@ -268,12 +268,20 @@ describe("session", () => {
     expect((await session.closed).reason).toBe("the peer does not read");
   });
 
+  test("a program that stood still itself does not blame its peer", async () => {
+    const { engine } = connect(1 << 20, 1 << 20, { channels: 8, pingAfter: 50, deadAfter: 200 });
+    await Bun.sleep(10);
+    Bun.sleepSync(500);
+    expect(await Promise.race([engine.closed, Bun.sleep(150).then(() => "alive")])).toBe("alive");
+    engine.close();
+  });
+
   test("a silent peer is asked, then given up; an idle one that answers is kept", async () => {
-    const limits = { channels: 8, pingAfter: 20, deadAfter: 200 };
+    const limits = { channels: 8, pingAfter: 50, deadAfter: 400 };
     const silent = new Session({ write: (bytes) => bytes.length, end: () => undefined }, "engine", limits);
     const { engine } = connect(1 << 20, 1 << 20, limits);
     expect((await silent.closed).reason).toContain("no sign of life");
-    const state = await Promise.race([engine.closed, Bun.sleep(300).then(() => "alive")]);
+    const state = await Promise.race([engine.closed, Bun.sleep(800).then(() => "alive")]);
     expect(state).toBe("alive");
     engine.close();
   });

@@ -56,6 +56,7 @@ export class Session implements LinkSession, ChannelOwner {
 
   #over = false;
   #heard = performance.now();
+  #checked = performance.now();
   readonly #heartbeat: ReturnType<typeof setInterval>;
 
   constructor(transport: ByteTransport, role: "engine" | "tether", limits: SessionLimits = SESSION_LIMITS) {
@@ -224,10 +225,14 @@ export class Session implements LinkSession, ChannelOwner {
   }
 
   #checkPeer(): void {
-    const silence = performance.now() - this.#heard;
+    const now = performance.now();
+    // This program itself stood still (a suspended VM, an overloaded host): what the peer sent meanwhile is not read yet.
+    if (now - this.#checked > this.#limits.pingAfter) this.#heard = now;
+    this.#checked = now;
+    const silence = now - this.#heard;
     if (silence >= this.#limits.deadAfter) {
       this.#end(`no sign of life from the peer for ${Math.round(silence / 1000)} s`, undefined);
-    } else if (silence >= this.#limits.pingAfter / 2) {
+    } else if (silence >= this.#limits.pingAfter / 2 || silence === 0) {
       this.sendNow(FRAME.ping, 0, 0, EMPTY);
     }
   }
