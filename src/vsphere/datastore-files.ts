@@ -157,7 +157,7 @@ export class Files implements DatastoreFiles {
     }
   }
 
-  private async search(directory: DatastorePath, name?: string): Promise<FileInfo[]> {
+  private async search(directory: DatastorePath, name = "*"): Promise<FileInfo[]> {
     const result: HostDatastoreBrowserSearchResults = await this.tasks.run(
       "SearchDatastore_Task",
       this.inventory.datastoreBrowser,
@@ -165,7 +165,7 @@ export class Files implements DatastoreFiles {
         datastorePath: directory,
         searchSpec: {
           details: { fileType: true, fileSize: true, modification: true, fileOwner: false },
-          ...(name === undefined ? {} : { matchPattern: [name] }),
+          matchPattern: [name],
         },
       },
     );

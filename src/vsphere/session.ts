@@ -213,12 +213,18 @@ export class Session {
     if (this.closed) throw new ConnectionError("The connection to vSphere is closed", false);
     const { generation } = this;
     // A stream can be sent once only: make sure of the session first.
-    if (body !== undefined && !(body instanceof Uint8Array)) await this.call("CurrentTime", SERVICE_INSTANCE, {});
-    const response = await this.transport.stream(method, path, { ...headers, ...this.authorization() }, body);
-    if (response.status !== 401 || (body !== undefined && !(body instanceof Uint8Array))) return response;
+    const repeatable = body === undefined || body instanceof Uint8Array;
+    if (!repeatable) await this.call("CurrentTime", SERVICE_INSTANCE, {});
+    const send = () => this.transport.stream(method, path, { ...headers, ...this.authorization() }, body);
+    const response = await send().catch((error: unknown) => {
+      // A kept-alive connection that the server closed under the request.
+      if (error instanceof ConnectionError && error.interrupted && repeatable) return send();
+      throw error;
+    });
+    if (response.status !== 401 || !repeatable) return response;
     response.body.resume();
     await this.login(generation);
-    return this.transport.stream(method, path, { ...headers, ...this.authorization() }, body);
+    return send();
   }
 
   private stayAlive(): void {

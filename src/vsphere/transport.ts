@@ -14,6 +14,8 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 
 const HANDSHAKE_TIMEOUT_MS = 30_000;
+/** A connection on which nothing moves for so long is dead. Longer than any call takes that is not a long poll. */
+const SILENCE_TIMEOUT_MS = 120_000;
 const RESPONSE_LIMIT_BYTES = 64 * 1024 * 1024;
 const FINGERPRINT_HEX_DIGITS = 64;
 
@@ -79,13 +81,16 @@ class VerifyingAgent extends https.Agent {
       rejectUnauthorized: false,
       ALPNProtocols: ["http/1.1"],
     });
-    socket.setTimeout(HANDSHAKE_TIMEOUT_MS, () =>
-      socket.destroy(new Error(`No TLS handshake within ${HANDSHAKE_TIMEOUT_MS / 1000} s`)),
-    );
-    const failed = (error: Error) => callback(error, socket);
+    const patience = setTimeout(() => {
+      socket.destroy(new Error(`No TLS handshake within ${HANDSHAKE_TIMEOUT_MS / 1000} s`));
+    }, HANDSHAKE_TIMEOUT_MS);
+    const failed = (error: Error) => {
+      clearTimeout(patience);
+      callback(error, socket);
+    };
     socket.once("error", failed);
     socket.once("secureConnect", () => {
-      socket.setTimeout(0);
+      clearTimeout(patience);
       socket.removeListener("error", failed);
       const refusal = this.refusal(host, socket);
       if (refusal === undefined) {
@@ -130,7 +135,10 @@ export class Transport {
   readonly url: URL;
   private readonly agent: VerifyingAgent;
 
-  constructor(options: TransportOptions) {
+  constructor(
+    options: TransportOptions,
+    private readonly silence = SILENCE_TIMEOUT_MS,
+  ) {
     this.url = new URL(options.url);
     if (this.url.protocol !== "https:") throw new ConnectionError(`${options.url} must be an https:// address`, false);
     this.agent = new VerifyingAgent(options);
@@ -191,6 +199,7 @@ export class Transport {
         resolve,
       );
       request.on("error", (error) => reject(this.explain(error)));
+      request.setTimeout(this.silence, () => request.destroy(new Error(`nothing heard for ${this.silence / 1000} s`)));
       if (body instanceof ReadableStream)
         pipeline(Readable.fromWeb(body), request).catch((error: Error) => reject(this.explain(error)));
       else request.end(body);

@@ -83,8 +83,9 @@ function measure(what: string, bytes: number, run: () => void): void {
   });
   const [first = 0] = times;
   const best = Math.min(...times);
+  const rate = bytes > 0 ? `, ${(bytes / best / 1000).toFixed(0)} MB/s` : "";
   console.log(
-    `${what.padEnd(28)} first ${first.toFixed(0).padStart(5)} ms, best ${best.toFixed(0).padStart(5)} ms, ${(bytes / best / 1000).toFixed(0)} MB/s`,
+    `${what.padEnd(28)} first ${first.toFixed(0).padStart(5)} ms, best ${best.toFixed(0).padStart(5)} ms${rate}`,
   );
 }
 

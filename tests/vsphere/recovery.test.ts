@@ -11,6 +11,7 @@ import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
 import { connectVSphere, type VirtualMachineSpec, type VSphere, type VSphereTarget } from "../../src/vsphere/index.ts";
 import { retrieveOne } from "../../src/vsphere/properties.ts";
 import { Session } from "../../src/vsphere/session.ts";
+import { Transport } from "../../src/vsphere/transport.ts";
 import type { UserSession } from "../../src/vsphere/vim25/index.ts";
 
 const ACCOUNT = { username: "administrator@vsphere.local", password: "secret" };
@@ -145,6 +146,20 @@ test("neither request nor password goes to a server with another certificate", a
     impostor.close();
     await rm(other, { recursive: true });
   }
+});
+
+test("a server that falls silent is given up", async () => {
+  const { certificatePem, keyPem } = await loadServerCertificate(directory, ["127.0.0.1"]);
+  const silent = createServer({ cert: certificatePem, key: keyPem }, (socket) =>
+    socket.on("error", () => socket.destroy()),
+  );
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const address = silent.address();
+  const url = `https://127.0.0.1:${typeof address === "object" ? address?.port : ""}/sdk`;
+  const transport = new Transport({ url, certificateAuthority: certificatePem }, 300);
+  await expect(transport.post("/sdk", {}, "")).rejects.toThrow("nothing heard for 0.3 s");
+  transport.close();
+  silent.close();
 });
 
 test("a certificate authority's PEM is trusted instead of a fingerprint", async () => {

@@ -33,7 +33,8 @@ export async function startSimulator(...options: string[]): Promise<Simulator> {
     fingerprint: await fingerprintOf(url),
     pid: child.pid,
     async stop() {
-      child.kill();
+      // It removes its files then.
+      child.stdin.end();
       await child.exited;
     },
   };

@@ -4,8 +4,8 @@
     generate.py --tables DIRECTORY-OF-pyVmomi --out DIRECTORY
     generate.py --tables DIRECTORY-OF-pyVmomi --compare      check older or newer tables against ours, see compare.py
 
-The committed files come from pyVmomi 9.0.0.0 (`pip download pyvmomi==9.0.0.0`, or Debian's python3-pyvmomi of that
-version). Fields newer than API 7.0, the oldest that we speak, carry their version.
+The committed files come from pyVmomi 9.0.0.0 (`pip install --target DIRECTORY pyvmomi==9.0.0.0`, or the python3-pyvmomi
+of a Debian that has it); any other version serves for --compare. Fields newer than API 7.0, the oldest that we speak, carry their version.
 """
 
 import argparse
@@ -73,6 +73,8 @@ class Closure:
 
     def known(self, wire):
         name = element(wire)
+        if name.startswith(reader.UNKNOWN):
+            return False
         return name not in self.tables.data or name in self.data
 
     def keep(self, owner, fields):

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 OPTIONAL = 4
+UNKNOWN = "?"
 LAYOUTS = (
     ("_typeinfo_core.py", "_typeinfo_query.py", "_typeinfo_vim.py"),
     ("CoreTypes.py", "QueryTypes.py", "ServerObjects.py"),
@@ -143,7 +144,8 @@ class Recorder:
             return self.raw_data[vmodl][0]
         if vmodl in ("vmodl.DataObject", "vmodl.DynamicData"):
             return "DynamicData"
-        raise KeyError(vmodl)
+        # Old tables name types that they do not have. What needs such a type is left out.
+        return UNKNOWN + vmodl
 
     def fields(self, raw):
         return [
