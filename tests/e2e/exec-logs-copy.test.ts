@@ -76,7 +76,8 @@ describe("docker exec", () => {
   test("what cannot be executed", async () => {
     const missing = await docker(["exec", running, "nosuch"]);
     expect(missing.code).toBe(127);
-    expect(missing.stderr).toContain("executable file not found in $PATH");
+    // As dockerd does, the reason comes in the output stream: the connection is hijacked by then.
+    expect(missing.stdout + missing.stderr).toContain("executable file not found in $PATH");
     expect((await docker(["exec", running, "/etc/passwd"])).code).toBe(126);
     const stopped = await docker(["exec", ended, "true"]);
     expect(stopped.code).toBe(1);

@@ -132,6 +132,8 @@ static void enter_root(void) {
   check(CALL(umount2, ".", MNT_DETACH), 'm', "leave old root");
   check(CALL(chdir, "/"), 'm', "enter root");
   check(CALL(mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0), 'm', "/proc");
+  /* sysfs shows the network namespace of who mounts it: a namespace of its own needs a mount of its own. */
+  if (spec.isolated) check(CALL(mount, "sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, 0), 'm', "/sys");
   for (u32 i = 0; i < spec.masked_count; i++) mask(spec.masked[i]);
   for (u32 i = 0; i < spec.read_only_count; i++) make_read_only(spec.read_only[i]);
   if (spec.read_only_root) check(CALL(mount, "/", "/", 0, MS_BIND | MS_REMOUNT | MS_RDONLY, 0), 'm', "read-only root");

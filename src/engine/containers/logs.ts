@@ -22,8 +22,7 @@ export async function containerLogs(
 async function* entries(context: EngineContext, container: Container, options: LogOptions): AsyncGenerator<LogEntry> {
   await container.finishing;
   if (container.isRunning) {
-    const link = await container.link();
-    yield* abortable(readLogRecords, link.open("logs", { tree: "container", ...request(options) }), options.signal);
+    yield* fromGuest(container, options);
     return;
   }
   if (container.run === undefined) return;
@@ -32,6 +31,32 @@ async function* entries(context: EngineContext, container: Container, options: L
     return;
   }
   yield* fromDisk(context, container, options);
+}
+
+/**
+ * From the running guest. A follower ends with the container, whose VM takes the link along when it goes off; when only the
+ * link was lost, it goes on where it was as soon as the guest has called again.
+ */
+async function* fromGuest(container: Container, options: LogOptions): AsyncGenerator<LogEntry> {
+  let wanted = options;
+  for (;;) {
+    try {
+      const link = await container.link();
+      const channel = link.open("logs", { tree: "container", ...request(wanted) });
+      for await (const entry of abortable(readLogRecords, channel, options.signal)) {
+        wanted = { ...wanted, since: entry.timeNanoseconds + 1n, tail: -1 };
+        yield entry;
+      }
+      return;
+    } catch (error) {
+      if (!options.follow || options.signal.aborted) throw error;
+      await container.finishing;
+      if (container.isRunning) continue;
+      // What was written last may have been on its way.
+      if (container.logTail && wanted !== options) yield* selectEntries(container.logTail, wanted);
+      return;
+    }
+  }
 }
 
 const request = (options: LogOptions) => ({
