@@ -1,6 +1,6 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { DISK_LAYOUT, type GuestState, STATE_KEY } from "../src/link/guest-configuration.ts";
-import { encodeState } from "../src/link/guest-configuration-codec.ts";
+import { decodeState, encodeState } from "../src/link/guest-configuration-codec.ts";
 import type { GuestInfo } from "./rpci/guest-info.ts";
 
 /** Milliseconds since the kernel started. */
@@ -12,6 +12,8 @@ export const timestamp = (): string => {
   const whole = new Date(Math.floor(microseconds / 1_000_000) * 1000).toISOString().slice(0, 19);
   return `${whole}.${String(microseconds % 1_000_000).padStart(6, "0")}000Z`;
 };
+
+const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
 /** What /init measured: `name=milliseconds,…`. */
 const initPhases = (): [string, number][] =>
@@ -32,7 +34,7 @@ export class StateReport {
 
   constructor(guestInfo: GuestInfo) {
     this.#guestInfo = guestInfo;
-    this.#state = { version: 1, boot: crypto.randomUUID(), status: "booting", phases: {} };
+    this.#state = { version: 1, boot: bootId(), status: "booting", phases: {} };
     for (const [name, at] of initPhases()) this.phase(name, at);
     // /init became this program: what is older than its own clock was the kernel's and init's time.
     this.phase("tether", Math.max(0, kernelMilliseconds() - Math.round(performance.now())));
@@ -42,9 +44,12 @@ export class StateReport {
     return this.#state;
   }
 
-  /** From now on the state is also kept on the RW disk. */
-  keepIn(privateDirectory: string): void {
+  /** From now on the state is also kept on the RW disk. Returns the state that an earlier run left there. */
+  keepIn(privateDirectory: string): GuestState | undefined {
     this.#file = `${privateDirectory}/${DISK_LAYOUT.state}`;
+    const earlier = existsSync(this.#file) ? decodeState(readFileSync(this.#file, "utf8")) : undefined;
+    this.#store();
+    return earlier;
   }
 
   phase(name: string, at = kernelMilliseconds()): void {

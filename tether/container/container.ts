@@ -41,14 +41,15 @@ export class Container {
     configuration: ContainerConfiguration,
     tree: ContainerTree,
     state: StateReport,
-    cgroup: string | undefined,
+    /** `cutOff`: the last run ended without a final state, so that its log may be damaged. */
+    { cgroup, cutOff }: { cgroup: string | undefined; cutOff: boolean },
   ) {
     this.configuration = configuration;
     this.tree = tree;
     this.state = state;
     this.#cgroup = cgroup;
     const log = configuration.log.driver === "none" ? UNREADABLE_LOG : configuration.log;
-    this.output = new OutputHub(new LogWriter(`${tree.private}/${DISK_LAYOUT.logs}`, log));
+    this.output = new OutputHub(new LogWriter(`${tree.private}/${DISK_LAYOUT.logs}`, log, { repair: cutOff }));
     this.#restarts = new RestartManager(configuration.restart);
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;

@@ -52,7 +52,8 @@ export const runContainer = async (configuration: ContainerConfiguration, state:
 /** Everything before the process: disks, mounts, names, network. Each step is short; the order is what they need. */
 const prepare = (configuration: ContainerConfiguration, state: StateReport): Container => {
   const tree = step("mount", () => mountRootDisk(configuration));
-  state.keepIn(tree.private);
+  const earlier = state.keepIn(tree.private);
+  const cutOff = earlier !== undefined && earlier.status !== "exited" && earlier.status !== "failed";
   state.phase("disks");
   step("configuration", () => nameHost(configuration));
   const cgroup = step("configuration", () => prepareCgroup(configuration.pidsLimit));
@@ -62,7 +63,7 @@ const prepare = (configuration: ContainerConfiguration, state: StateReport): Con
   step("network", () => configureNetwork(configuration.network.interfaces));
   step("configuration", () => setSysctls(configuration.sysctls));
   state.phase("network");
-  return new Container(configuration, tree, state, cgroup);
+  return new Container(configuration, tree, state, { cgroup, cutOff });
 };
 
 const reportFailure = (state: StateReport, error: unknown): void => {

@@ -1,6 +1,16 @@
-import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
 import type { LogConfiguration } from "../../src/link/guest-configuration.ts";
-import { encodeRecord, type LogRecord } from "./log-record.ts";
+import { encodeRecord, type LogRecord, RECORD_HEADER_LENGTH, readLogFile } from "./log-record.ts";
 
 const NAME = /^log\.(\d{1,12})$/;
 
@@ -19,6 +29,13 @@ export const logFileNumbers = (directory: string): number[] => {
 
 export const logFilePath = (directory: string, number: number): string => `${directory}/log.${number}`;
 
+const cutDamage = (path: string): void => {
+  if (!existsSync(path)) return;
+  let length = 0;
+  for (const record of readLogFile(path, 0)) length += RECORD_HEADER_LENGTH + record.bytes.length;
+  truncateSync(path, length);
+};
+
 export interface LogPosition {
   file: number;
   offset: number;
@@ -32,12 +49,15 @@ export class LogWriter {
   #fd: number;
   #size: number;
 
-  constructor(directory: string, limits: LogConfiguration) {
+  /** `repair`: the last run may have been cut off while writing; what is damaged at the end is dropped. */
+  constructor(directory: string, limits: LogConfiguration, { repair = false } = {}) {
     this.directory = directory;
     this.#limits = limits;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.#number = logFileNumbers(directory).at(-1) ?? 0;
-    this.#fd = openSync(logFilePath(directory, this.#number), "a", 0o600);
+    const path = logFilePath(directory, this.#number);
+    if (repair) cutDamage(path);
+    this.#fd = openSync(path, "a", 0o600);
     this.#size = fstatSync(this.#fd).size;
   }
 

@@ -1,3 +1,6 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { ENTRY_LIMIT } from "./lines.ts";
+
 /** A log record on disk and on the link: u8 stream, u64 nanoseconds since the epoch, u32 length (big endian), bytes. */
 export const RECORD_HEADER_LENGTH = 13;
 
@@ -26,3 +29,43 @@ export const logClock = (): (() => bigint) => {
     return last;
   };
 };
+
+const READ_LENGTH = 256 * 1024;
+
+/**
+ * Records of one file from `start` up to `end` (or the end of the file). Stops at a record that was cut off by a power
+ * failure or is damaged: nothing behind it can be trusted.
+ */
+export function* readLogFile(path: string, start: number, end = Number.POSITIVE_INFINITY): Generator<LogRecord> {
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch {
+    // Rotated away since it was listed.
+    return;
+  }
+  try {
+    let buffer = Buffer.alloc(0);
+    let offset = start;
+    for (;;) {
+      const chunk = Buffer.alloc(Math.min(READ_LENGTH, end - offset));
+      const count = chunk.length === 0 ? 0 : readSync(fd, chunk, 0, chunk.length, offset);
+      if (count === 0) return;
+      offset += count;
+      buffer = Buffer.concat([buffer, chunk.subarray(0, count)]);
+      let at = 0;
+      while (at + RECORD_HEADER_LENGTH <= buffer.length) {
+        const stream = buffer[at];
+        const length = buffer.readUInt32BE(at + 9);
+        if ((stream !== 1 && stream !== 2) || length > ENTRY_LIMIT) return;
+        const next = at + RECORD_HEADER_LENGTH + length;
+        if (next > buffer.length) break;
+        yield { stream, nanoseconds: buffer.readBigUInt64BE(at + 1), bytes: buffer.subarray(next - length, next) };
+        at = next;
+      }
+      buffer = buffer.subarray(at);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
