@@ -5,7 +5,7 @@ const volume = uniqueName("vol");
 
 beforeAll(async () => {
   for (const name of ["busybox", "nonroot"]) await dockerOk("pull", "-q", image(name));
-  expect(await dockerOk("volume", "create", "-l", "purpose=test", volume)).toBe(volume);
+  expect(await dockerOk("volume", "create", "--label", "purpose=test", volume)).toBe(volume);
 });
 
 afterAll(async () => {
