@@ -22,6 +22,7 @@ test("any configuration comes back as it went in, in chunks that fit guestinfo",
       const values = encodeConfiguration(loader(hostname));
       expect(await decodeConfiguration((key) => values[key])).toEqual(loader(hostname));
     }),
+    { numRuns: 30 },
   );
   const long = loader(Buffer.from(crypto.getRandomValues(new Uint8Array(60_000))).toString("base64"));
   const values = encodeConfiguration(long);

@@ -262,9 +262,9 @@ describe("session", () => {
   });
 
   test("a peer that sends but does not read is cut off", async () => {
-    const session = new Session({ write: () => 0, end: () => undefined }, "engine", LIMITS);
-    const ping = encodeFrame(FRAME.ping, 0, 0, new Uint8Array(0));
-    for (let i = 0; i < 900_000; i++) session.received(ping);
+    const session = new Session({ write: () => 0, end: () => undefined }, "engine", { ...LIMITS, channels: 0 });
+    const request = Buffer.from(JSON.stringify({ op: "event" }));
+    for (let i = 1; i < 150_000; i++) session.received(encodeFrame(FRAME.open, 2 * i, 0, request));
     expect((await session.closed).reason).toBe("the peer does not read");
   });
 

@@ -1,4 +1,3 @@
-import { formatRpciCommand, parseRpciReply } from "../../src/format/rpci.ts";
 import { waitForDevice } from "../boot/uevents.ts";
 import { openSerialTransport } from "./serial.ts";
 import type { RpciTransport } from "./transport.ts";
@@ -14,6 +13,14 @@ const RUNNING_LIMIT = 1500;
 const RUNNING_ATTEMPTS = 5;
 const RETRY_PAUSE = 500;
 
+/** `1 VALUE` or `0 REASON`. */
+const parseReply = (message: Uint8Array): { ok: true; value: string } | { ok: false; reason: string } => {
+  const text = Buffer.from(message.buffer, message.byteOffset, message.length).toString();
+  if (text.startsWith("1")) return { ok: true, value: text.slice(2) };
+  if (text.startsWith("0")) return { ok: false, reason: text.slice(2) };
+  throw new Error("malformed RPCI reply");
+};
+
 /** guestinfo as the guest sees it. */
 export class GuestInfo {
   readonly #transport: RpciTransport;
@@ -28,10 +35,10 @@ export class GuestInfo {
   }
 
   get(key: string): string | undefined {
-    const command = formatRpciCommand({ kind: "info-get", key });
+    const command = Buffer.from(`info-get ${key}`);
     for (let attempt = 1; ; attempt++) {
       try {
-        const reply = parseRpciReply(this.#transport.exchange(command, BOOT_LIMIT));
+        const reply = parseReply(this.#transport.exchange(command, BOOT_LIMIT));
         return reply.ok ? reply.value : undefined;
       } catch (error) {
         if (attempt === BOOT_ATTEMPTS) throw error;
@@ -41,10 +48,10 @@ export class GuestInfo {
 
   /** Never rejects: resolves to why the value was not stored, or undefined. */
   async set(key: string, value: string): Promise<string | undefined> {
-    const command = formatRpciCommand({ kind: "info-set", key, value });
+    const command = Buffer.from(`info-set ${key} ${value}`);
     for (let attempt = 1; ; attempt++) {
       try {
-        const reply = parseRpciReply(this.#transport.exchange(command, RUNNING_LIMIT));
+        const reply = parseReply(this.#transport.exchange(command, RUNNING_LIMIT));
         return reply.ok ? undefined : reply.reason;
       } catch (error) {
         if (attempt === RUNNING_ATTEMPTS) return String(error);

@@ -1,5 +1,5 @@
-import { encodeRpciFrame, RPCI_REPLY_LIMIT, RpciDecoder } from "../../src/format/rpci.ts";
 import { ioctl, OPEN, open, readFd, setNonBlocking, waitReadable, writeFd } from "../system/libc.ts";
+import { encodeCommand, ReplyReader } from "./serial-frame.ts";
 import type { RpciTransport } from "./transport.ts";
 
 const TCGETS = 0x5401;
@@ -20,7 +20,6 @@ export const openSerialTransport = (path: string): RpciTransport | undefined => 
     // No node, or a node without a UART behind it: ioctl says EIO.
     return undefined;
   }
-  const decoder = new RpciDecoder(RPCI_REPLY_LIMIT);
   const buffer = new Uint8Array(64 * 1024);
   let id = Math.floor(Math.random() * 0xffff_ffff);
   return {
@@ -28,11 +27,13 @@ export const openSerialTransport = (path: string): RpciTransport | undefined => 
     exchange: (message, limit) => {
       id = (id + 1) % 0xffff_ffff;
       const deadline = performance.now() + limit;
-      writeAll(fd, encodeRpciFrame(id, message), deadline);
+      const reply = new ReplyReader(id);
+      writeAll(fd, encodeCommand(id, message), deadline);
       while (performance.now() < deadline) {
         if (!waitReadable(fd, deadline - performance.now())) break;
         const count = readFd(fd, buffer) ?? 0;
-        for (const frame of decoder.push(buffer.subarray(0, count))) if (frame.id === id) return frame.message;
+        const found = reply.push(buffer.subarray(0, count));
+        if (found !== undefined) return found;
       }
       throw new Error(`no reply from ${path}`);
     },
