@@ -32,8 +32,9 @@ export async function startContainer(context: EngineContext, container: Containe
   await container.finishing;
   if (container.status === "removing" || container.status === "dead")
     throw conflict("container is marked for removal and cannot be started");
-  refuseVolumesInUse(context, container);
   try {
+    // A refusal counts as a failed start: the CLI waits for the removal that --rm promises.
+    refuseVolumesInUse(context, container);
     const state = await powerOn(context, container);
     if (state.status === "failed") throw startFailure(state);
   } catch (error) {
