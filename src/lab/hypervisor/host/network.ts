@@ -145,7 +145,11 @@ export class HostNetwork {
   /** Delete every bridge and tap of this lab. The list of port groups stays. */
   async removeInterfaces(): Promise<void> {
     const ours = (await readdir("/sys/class/net")).filter((name) => name.startsWith(this.prefix));
-    await ip(ours.map((name) => `link delete dev ${name}`));
+    // A tap vanishes with its QEMU, which may be ending right now: each is removed by itself, and gone already is fine.
+    for (const name of ours)
+      await ip([`link delete dev ${name}`]).catch((error: unknown) => {
+        if (!(error instanceof HypervisorError) || !error.message.includes("Cannot find device")) throw error;
+      });
   }
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { BUSYBOX, docker, dockerOk, image, removeContainers, run, STATE, uniqueName } from "./docker.ts";
+import { BUSYBOX, docker, dockerOk, image, removeContainers, run, STATE, uniqueName } from "../e2e/docker.ts";
 
 /** The endpoint is killed with SIGKILL at random moments of every operation; afterwards everything must agree. */
 

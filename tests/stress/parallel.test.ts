@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "bun:test";
-import { BUSYBOX, docker, dockerOk, run, STATE, uniqueName } from "./docker.ts";
+import { BUSYBOX, docker, dockerOk, run, STATE, uniqueName } from "../e2e/docker.ts";
 
 const COUNT = 20;
 /** Twenty virtual machines boot at once on what may be two emulated cores. */
