@@ -40,20 +40,36 @@ static void __attribute__((noreturn)) fail(const char *what, const char *object,
   for (;;) sys1(SYS_exit, 1);
 }
 
-static unsigned long milliseconds(void) {
+static unsigned long microseconds(void) {
   struct timespec now = {0, 0};
   sys2(SYS_clock_gettime, CLOCK_BOOTTIME, (long)&now);
-  return (unsigned long)now.seconds * 1000 + (unsigned long)now.nanoseconds / 1000000;
+  return (unsigned long)now.seconds * 1000000 + (unsigned long)now.nanoseconds / 1000;
 }
 
-/* Notes when a phase ended, in milliseconds since the kernel started, for the tether. */
-static void phase_done(const char *name) {
+static unsigned long milliseconds(void) { return microseconds() / 1000; }
+
+/* Notes a number of milliseconds for the tether. */
+static void note(const char *name, unsigned long milliseconds) {
   char number[24];
-  decimal(number, milliseconds());
+  decimal(number, milliseconds);
   if (length_of(phases) > length_of("VCH_INIT_PHASES=")) append(phases, sizeof phases, ",");
   append(phases, sizeof phases, name);
   append(phases, sizeof phases, "=");
   append(phases, sizeof phases, number);
+}
+
+/* Notes when a phase ended, in milliseconds since the kernel started. */
+static void phase_done(const char *name) { note(name, milliseconds()); }
+
+/*
+ * Notes how long firmware, boot loader and the kernel's unpacking took: the processor's counter starts with the VM, the
+ * kernel's clock after them. `ticks` and `since` are of one earlier moment. Nothing is noted where the counter does not fit.
+ */
+static void note_firmware(unsigned long ticks, unsigned long since) {
+  unsigned long later = processor_ticks(), now = microseconds();
+  if (later <= ticks || now <= since || later - ticks < now - since) return;
+  unsigned long since_power_on = later / ((later - ticks) / (now - since));
+  if (since_power_on > now && since_power_on - now < 600000000) note("firmware", (since_power_on - now) / 1000);
 }
 
 static void mount_at(const char *type, const char *target, unsigned long flags, const char *data) {
@@ -201,6 +217,7 @@ static void load_late_modules(void) {
 
 void start(void) {
   char drive[] = "/dev/sr0";
+  unsigned long ticks = processor_ticks(), since = microseconds();
   open_console();
   mount_system();
   open_console();
@@ -220,6 +237,7 @@ void start(void) {
   switch_root();
   load_late_modules();
   phase_done("root");
+  note_firmware(ticks, since);
 
   char *arguments[] = {"/sbin/tether", 0};
   /* Nothing of the kernel command line reaches the tether's environment: Bun would read BUN_* variables there. */

@@ -5,6 +5,13 @@ import { statePaths } from "../machine/paths.ts";
 import { stateCommand } from "./command.ts";
 import { dockerHost, requireSettings } from "./env.ts";
 
+interface RunTimes {
+  container: string;
+  name: string;
+  steps: Record<string, number>;
+  guest: Record<string, number>;
+}
+
 interface Information {
   Containers: number;
   ContainersRunning: number;
@@ -22,6 +29,7 @@ export function statusCommand(): Command {
       const lab = settings.lab === undefined ? undefined : await findDaemon(paths, "lab");
       const serve = await findDaemon(paths, "serve");
       const info = serve && (await dockerGet<Information>(paths, "/info"));
+      const recentRuns = serve && (await dockerGet<RunTimes[]>(paths, "/vch/runs"));
       const status = {
         name: settings.name,
         state: paths.root,
@@ -47,6 +55,8 @@ export function statusCommand(): Command {
         containers: info?.Containers,
         running: info?.ContainersRunning,
         images: info?.Images,
+        // Only in JSON: where the last runs spent their time.
+        recentRuns,
       };
       if (options.json) console.log(JSON.stringify(status, undefined, 2));
       else {

@@ -14,6 +14,7 @@ import { pluginRoutes } from "./routes/plugins.ts";
 import { refusedRoutes } from "./routes/refused.ts";
 import { swarmRoutes } from "./routes/swarm.ts";
 import { systemRoutes } from "./routes/system.ts";
+import { vchRoutes } from "./routes/vch.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 
 const VERSION_PREFIX = /^\/v(\d{1,3}\.\d{1,3})(?=\/|$)/;
@@ -57,6 +58,7 @@ export function dockerApi(options: RouterOptions): RequestHandler {
     networkRoutes(options),
     swarmRoutes(),
     pluginRoutes(),
+    vchRoutes(options),
     refusedRoutes(),
   ];
   for (const router of routers) app.route("/", router);

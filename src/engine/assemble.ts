@@ -6,6 +6,7 @@ import { ContainerExecs } from "./containers/exec.ts";
 import { makeContainers } from "./containers/index.ts";
 import { adopt, finishReconciliation, watchInventory } from "./containers/reconcile.ts";
 import { ContainerTable } from "./containers/table.ts";
+import { RecentRuns } from "./containers/timeline.ts";
 import type { EngineContext, InfrastructureContext } from "./context.ts";
 import type { Engine } from "./contract.ts";
 import { EngineError } from "./errors.ts";
@@ -83,6 +84,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
         }
       },
       log,
+      debug: options.debug ?? (() => undefined),
     };
     const loaders = new Loaders(infrastructure);
     undo.unshift(() => loaders.close());
@@ -109,6 +111,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     const context: EngineContext = {
       ...infrastructure,
       bridge,
+      recentRuns: new RecentRuns(),
       loaders,
       volumes,
       images: imageService.store,

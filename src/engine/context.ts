@@ -2,6 +2,7 @@
 import type { AddressLease, BridgeNetwork } from "../network/contract.ts";
 import type { DatastorePath, InventoryView, VSphere } from "../vsphere/contract.ts";
 import type { ContainerTable } from "./containers/table.ts";
+import type { RecentRuns } from "./containers/timeline.ts";
 import type { EventLog } from "./events/event-log.ts";
 import type { GuestLinks } from "./guests/guest-links.ts";
 import type { ImageStore } from "./images/contract.ts";
@@ -29,10 +30,13 @@ export interface InfrastructureContext {
   /** A free address of the bridge network, kept until released. */
   leaseAddress(address?: string): AddressLease;
   readonly log: (message: string) => void;
+  /** What only somebody who looks for something wants to read. */
+  readonly debug: (message: string) => void;
 }
 
 export interface EngineContext extends InfrastructureContext {
   readonly bridge: BridgeNetwork;
+  readonly recentRuns: RecentRuns;
   readonly loaders: VirtualMachineLoaders;
   readonly volumes: VolumeStore;
   readonly images: ImageStore;

@@ -221,7 +221,20 @@ export interface Events {
   }): AsyncIterable<DockerEvent>;
 }
 
+/** Times of one run of a container: where its start and its end spent theirs. */
+export interface RunTimes {
+  /** The container's id. */
+  container: string;
+  name: string;
+  /** Milliseconds since the epoch, by step; see `Step` in containers/timeline.ts. */
+  steps: Record<string, number>;
+  /** The guest's own count: milliseconds since its kernel started, by phase. */
+  guest: Record<string, number>;
+}
+
 export interface System {
+  /** The last runs that were started by this process, oldest first. */
+  recentRuns(): RunTimes[];
   info(): Promise<Schemas["SystemInfo"]>;
   /** Name, versions and so on of the engine, without what the API layer knows itself (ApiVersion, MinAPIVersion). */
   version(): Promise<{

@@ -24,6 +24,8 @@ export const DOCUMENT_LIMIT = 512 * 1024;
 export const EVENT_HISTORY = 1024;
 /** Events waiting for one slow subscriber before it is dropped. */
 export const EVENT_BACKLOG = 4096;
+/** Runs whose times are kept for `vch status`. */
+export const RUN_TIMES_KEPT = 256;
 /** Exec records kept per container after they ended. */
 export const EXEC_HISTORY = 64;
 /** Log bytes of an exited container kept in memory, per container and in total number of containers. */

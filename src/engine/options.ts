@@ -28,4 +28,6 @@ export interface EngineOptions {
   containerLimit?: number;
   build: BuildInformation;
   log: (message: string) => void;
+  /** Details for whoever looks for something; nowhere when left out. */
+  debug?: (message: string) => void;
 }

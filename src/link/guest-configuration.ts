@@ -214,7 +214,10 @@ export interface GuestState {
   restartCount?: number;
   health?: { status: HealthStatus; failingStreak: number };
   addresses?: { mac: string; addresses: string[] }[];
-  /** Milliseconds since the kernel started, by phase name, for benchmarks: init, tether, configured, disks, network, process, linked. */
+  /**
+   * Milliseconds since the kernel started, by phase name: init.start, init.modules, init.medium, init.root, tether, configured,
+   * disks, mounts, network, process, linked, exited. One is a duration: `init.firmware`, from power-on until the kernel's clock began.
+   */
   phases?: Record<string, number>;
 }
 

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdir, open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomically } from "./atomic-file.ts";
+import { LOG_LEVEL_VARIABLE } from "./log.ts";
 import type { StatePaths } from "./paths.ts";
 
 /**
@@ -59,6 +60,11 @@ export async function findDaemon(paths: StatePaths, name: DaemonName): Promise<D
   return (await startTimeOf(record.pid)) === record.startTime ? record : undefined;
 }
 
+const inherited = (name: string): Record<string, string> => {
+  const value = process.env[name];
+  return value === undefined ? {} : { [name]: value };
+};
+
 /** How to run this same program again: the compiled binary alone, or bun with the script. */
 export function selfCommand(): string[] {
   return Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
@@ -84,7 +90,13 @@ export async function startDaemon(paths: StatePaths, name: DaemonName, commandAr
     detached: true,
     cwd: "/",
     stdio: ["ignore", log.fd, log.fd, "pipe"],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, LANG: "C.UTF-8", VCH_READY_FD: "3" },
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      LANG: "C.UTF-8",
+      VCH_READY_FD: "3",
+      ...inherited(LOG_LEVEL_VARIABLE),
+    },
   });
   await log.close();
   const pipe = child.stdio[3];

@@ -6,7 +6,7 @@ import { connectVSphere } from "../vsphere/index.ts";
 import { BUILD } from "./build.ts";
 import { loadLinkCertificate, loadServingCertificates } from "./certificates.ts";
 import { announceReady, recordDaemon } from "./daemon.ts";
-import { log } from "./log.ts";
+import { debugLog, log } from "./log.ts";
 import type { StatePaths } from "./paths.ts";
 import type { EndpointSettings } from "./settings.ts";
 import { untilTermination } from "./termination.ts";
@@ -41,6 +41,7 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
     defaults: settings.defaults,
     build: { version: BUILD.version, commit: BUILD.commit, built: BUILD.built },
     log: log("engine"),
+    debug: debugLog("engine"),
   });
   const apiLog = log("api");
   const api = await serveDockerApi({

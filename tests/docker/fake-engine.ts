@@ -455,6 +455,7 @@ export function fakeEngine(): FakeEngine {
       },
     },
     system: {
+      recentRuns: () => [{ container: "0".repeat(64), name: "fake", steps: { start: 1 }, guest: {} }],
       async info() {
         return {
           ID: "fake",

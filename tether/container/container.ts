@@ -184,6 +184,7 @@ export class Container {
   async #run(child: ChildProcess): Promise<number> {
     const pumped = child.pumpOutput((stream, bytes) => this.output.deliver(stream, bytes));
     const exitCode = await child.exited;
+    this.state.phase("exited");
     await this.#within(DRAIN_LIMIT, pumped);
     await child.stopOutput();
     this.output.endRun();

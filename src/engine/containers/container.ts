@@ -10,6 +10,7 @@ import { CONTAINER_QUEUE_LENGTH, LINK_TIMEOUT } from "../limits.ts";
 import { type Deferred, deferred, OperationQueue, within } from "../waiting.ts";
 import type { ContainerDocument, RunRecord } from "./document.ts";
 import type { Exec } from "./exec.ts";
+import { Timeline } from "./timeline.ts";
 
 export type ContainerStatus = "created" | "running" | "paused" | "restarting" | "exited" | "removing" | "dead";
 
@@ -30,6 +31,8 @@ export class Container implements GuestOwner {
   stored = new Map<string, string>();
   /** The inventory view has shown the present run's VM as powered on: from then on, off means that it went off. */
   seenOn = false;
+  /** When the steps of the present run happened, or of the last one. */
+  timeline = new Timeline();
   /** Number of runs that ended under this engine: tells one run from the next. */
   endedRuns = 0;
   /** The guest's last word in the present run. */
@@ -95,6 +98,7 @@ export class Container implements GuestOwner {
 
   connected(session: LinkSession): void {
     this.#session = session;
+    this.timeline.mark("linked");
     void session.closed.then(() => {
       if (this.#session === session) this.#session = undefined;
     });

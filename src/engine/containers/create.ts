@@ -27,6 +27,7 @@ import { type PlannedMount, planMounts } from "./mount-plan.ts";
 import { portMappings } from "./ports.ts";
 import { guestEntries } from "./start.ts";
 import { followSession } from "./supervisor.ts";
+import { epochMilliseconds } from "./timeline.ts";
 
 /** Docker's architecture names by their aliases. */
 const ARCHITECTURES: Record<string, string> = { x86_64: "amd64", aarch64: "arm64" };
@@ -37,6 +38,7 @@ export async function createContainer(
   body: ContainerCreateBody,
   platform: string | undefined,
 ): Promise<{ Id: string; Warnings: string[] }> {
+  const begun = epochMilliseconds();
   checkFields(body);
   const { HostConfig: given, NetworkingConfig: networking, ...configGiven } = body;
   const hostConfig: Partial<HostConfig> = given ?? {};
@@ -95,7 +97,9 @@ export async function createContainer(
       capabilities,
     };
     const container = new Container(document, (self, session) => followSession(context, self, session));
+    container.timeline.mark("create", begun);
     await makeVirtualMachine(context, container, image, size);
+    container.timeline.mark("created");
     publishContainer(context.events, container, "create");
     return { Id: id, Warnings: warnings };
   } catch (error) {

@@ -31,6 +31,7 @@ export async function destroyContainer(
   } finally {
     release();
   }
+  container.timeline.mark("destroyed");
   context.table.destroyed(container);
   container.status = "dead";
   publishContainer(context.events, container, "destroy");

@@ -21,6 +21,7 @@ import { type ContainerDocument, documentChunks, encodeDocument, RUN_KEY } from 
 import { guestConfiguration } from "./guest-document.ts";
 import { changedEntries, writeEntries } from "./stored-entries.ts";
 import { finish } from "./supervisor.ts";
+import { Timeline } from "./timeline.ts";
 
 /** A VM that should be on and still shows off after this long did not start. */
 const POWER_ON_VISIBLE = 30_000;
@@ -45,6 +46,9 @@ export async function startContainer(context: EngineContext, container: Containe
 
 async function powerOn(context: EngineContext, container: Container): Promise<GuestState> {
   const vm = container.virtualMachine;
+  if (container.timeline.has("start")) container.timeline = new Timeline();
+  const { timeline } = container;
+  timeline.mark("start");
   const volumes = volumeMounts(container).map((mount) => mount.path);
   const release = await context.loaders.reserve([`${context.paths.container(container.id)}/${RW_DISK}`, ...volumes]);
   const first = deferred<GuestState>();
@@ -53,12 +57,14 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
     await context.changes.run(async () => {
       const entries = startEntries(context, container);
       if (Object.keys(entries).length > 0) await writeEntries(context, container, entries);
+      timeline.mark("configured");
       container.guest = undefined;
       container.health = [];
       container.logTail = undefined;
       container.starting = first;
       container.seenOn = false;
       await context.vsphere.powerOn(vm);
+      timeline.mark("poweredOn");
     });
   } catch (error) {
     container.starting = undefined;
@@ -68,6 +74,7 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
   } finally {
     release();
   }
+  context.recentRuns.add(container);
   publishNetworks(context.events, container, "connect");
   publishVolumes(context.events, container, "mount");
   const timer = setTimeout(() => {

@@ -18,6 +18,7 @@ import { destroyContainer } from "./destroy.ts";
 import { RUN_KEY, type RunRecord } from "./document.ts";
 import { captureLogTail } from "./log-tail.ts";
 import { writeEntries } from "./stored-entries.ts";
+import { describeTimeline } from "./timeline.ts";
 
 /** Exit code of a run whose end nobody saw: as if killed. */
 export const EXIT_KILLED = 137;
@@ -93,7 +94,10 @@ export function virtualMachineChanged(
     return;
   }
   const { record, previous } = change;
-  if (record.powerState !== "poweredOff") container.seenOn = true;
+  if (record.powerState !== "poweredOff") {
+    container.seenOn = true;
+    container.timeline.mark("seenOn");
+  }
   reportOf(context, container, record);
   if (record.powerState === "poweredOff" && previous !== undefined && previous.powerState !== "poweredOff")
     void poweredOff(context, container);
@@ -142,6 +146,7 @@ export function report(context: EngineContext, container: Container, state: Gues
   if (container.guest?.boot === state.boot && isOlder(state, container.guest)) return;
   const before = container.guest;
   container.guest = { ...state, health: state.health ?? before?.health };
+  container.timeline.guestReported(state);
   switch (state.status) {
     case "running":
       running(context, container, state, before);
@@ -188,6 +193,7 @@ function running(
   before: GuestState | undefined,
 ): void {
   const { starting } = container;
+  container.timeline.mark("running");
   const again = container.status === "restarting" && before?.status === "restarting";
   container.run = { ...runRecord(state, "started"), exitCode: 0 };
   container.status = "running";
@@ -256,6 +262,7 @@ async function poweredOff(context: EngineContext, container: Container): Promise
 export function finish(context: EngineContext, container: Container, end: RunRecord): void {
   if (container.finishing || (!container.isRunning && !container.starting)) return;
   const { starting } = container;
+  container.timeline.mark("exited");
   if (end.boot !== undefined) container.bootFinished(end.boot);
   container.endedRuns++;
   const exitCode = end.exitCode ?? EXIT_UNKNOWN;
@@ -271,6 +278,7 @@ export function finish(context: EngineContext, container: Container, end: RunRec
       context.log(`container ${container.name}: after its end: ${error instanceof Error ? error.message : error}`);
     })
     .finally(() => {
+      context.debug(`container ${container.name}: ${describeTimeline(container.timeline)}`);
       container.finishing = undefined;
       container.stopRequested = false;
     });
@@ -320,6 +328,7 @@ async function endVirtualMachine(context: EngineContext, container: Container): 
       await context.view.waitFor(vm, isOff, POWER_OFF_GRACE, `power-off of ${container.name}`);
     }
   }
+  container.timeline.mark("off");
   container.disconnect();
 }
 
@@ -328,6 +337,7 @@ async function acknowledge(context: EngineContext, container: Container, off: Pr
   const asked = container
     .sessionWithin(POWER_OFF_GRACE)
     .then((session) => session?.call("acknowledgeExit", {}))
+    .then(() => container.timeline.mark("acknowledged"))
     .catch((error: unknown) => {
       // A VM that is already going off does not answer any more.
       context.log(

@@ -30,6 +30,7 @@ const ARCHITECTURE = "x86_64";
 
 export function makeSystem(context: EngineContext, parts: SystemParts): System {
   return {
+    recentRuns: () => context.recentRuns.list(),
     info: () => info(context, parts),
     version: async () => ({
       Version: parts.build.version,
