@@ -7,7 +7,7 @@ import { runContainer } from "./container/run.ts";
 import { powerOffCleanly } from "./power.ts";
 import { reapOrphans } from "./process/reaper.ts";
 import { GuestInfo } from "./rpci/guest-info.ts";
-import { StateReport } from "./state.ts";
+import { kernelMilliseconds, StateReport } from "./state.ts";
 
 /** Milliseconds that a report of a failed boot may take before the VM goes off anyway. */
 const REPORT_LIMIT = 10_000;
@@ -20,8 +20,10 @@ const surviveErrors = (): void => {
 
 const main = async (): Promise<void> => {
   surviveErrors();
+  const begun = kernelMilliseconds();
   const guestInfo = new GuestInfo();
   const state = new StateReport(guestInfo);
+  state.phase("program", begun);
   try {
     const configuration = await decodeConfiguration((key) => guestInfo.get(key));
     state.phase("configured");

@@ -4,7 +4,8 @@ import { decodeState, encodeState } from "../src/link/guest-configuration-codec.
 import type { GuestInfo } from "./rpci/guest-info.ts";
 
 /** Milliseconds since the kernel started. */
-const kernelMilliseconds = (): number => Math.round(Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000);
+export const kernelMilliseconds = (): number =>
+  Math.round(Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000);
 
 /** The current time as RFC 3339 with nanoseconds. */
 export const timestamp = (): string => {
