@@ -109,3 +109,55 @@ test(
   },
   LIMIT_MILLISECONDS,
 );
+
+test(
+  "snapshots of a running VM: its memory is saved, its disks are exchanged and merged under it",
+  async () => {
+    const controller = {
+      operation: "add",
+      device: { _type: "ParaVirtualSCSIController", key: -1, busNumber: 0, sharedBus: "noSharing" },
+    };
+    const disk = {
+      operation: "add",
+      fileOperation: "create",
+      device: {
+        _type: "VirtualDisk",
+        key: -2,
+        controllerKey: -1,
+        unitNumber: 0,
+        capacityInKB: 8192,
+        backing: { _type: "VirtualDiskFlatVer2BackingInfo", diskMode: "persistent", fileName: "" },
+      },
+    };
+    const config = {
+      name: "still",
+      files: { vmPathName: "[datastore1]" },
+      memoryMB: 32,
+      numCPUs: 1,
+      deviceChange: [controller, disk],
+    } as never;
+    const vm = (await client.task(await client.call("CreateVM_Task", FOLDER, { config, pool: POOL }))) as {
+      type: "VirtualMachine";
+      value: string;
+    };
+    await client.task(await client.call("PowerOnVM_Task", vm, {}));
+    const snapshot = async (name: string, memory: boolean) =>
+      (await client.task(await client.call("CreateSnapshot_Task", vm, { name, memory, quiesce: false }))) as {
+        type: "VirtualMachineSnapshot";
+        value: string;
+      };
+    const backing = (): Promise<string> => client.get(vm, "config.hardware.device[2000].backing.fileName");
+    const first = await snapshot("with memory", true);
+    expect(await client.get<string>(vm, "runtime.powerState")).toBe("poweredOn");
+    await snapshot("disks only", false);
+    expect(await backing()).toEndWith("still-000002.vmdk");
+    await client.task(await client.call("RevertToSnapshot_Task", first, {}));
+    expect(await client.get<string>(vm, "runtime.powerState")).toBe("poweredOn");
+    await client.task(await client.call("RemoveAllSnapshots_Task", vm, {}));
+    expect(await backing()).toEndWith("still/still.vmdk");
+    await client.task(await client.call("PowerOffVM_Task", vm, {}));
+    await Bun.$`qemu-img check -q ${join(directory, "state/datastore1/still/still.vmdk")}`.quiet();
+    await client.task(await client.call("Destroy_Task", vm, {}));
+  },
+  LIMIT_MILLISECONDS,
+);

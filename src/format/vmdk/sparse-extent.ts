@@ -21,7 +21,8 @@ const MAGIC = 0x564d444b;
 const GRAIN_TABLE_SECTORS = (ENTRIES_PER_GRAIN_TABLE * 4) / SECTOR;
 const FLAG_NEWLINE_TEST = 1;
 const FLAG_REDUNDANT_TABLES = 2;
-const FLAG_ZERO_GRAINS = 4;
+/** Header flag: grain table entries may say ZERO_GRAIN. */
+export const FLAG_ZERO_GRAINS = 4;
 const FLAG_COMPRESSED = 0x1_0000;
 /** gdOffset of a file whose grain directory stands at its end (streamOptimized). */
 const DIRECTORY_AT_END = 0xffff_ffff_ffff_ffffn;

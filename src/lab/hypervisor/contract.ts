@@ -90,6 +90,11 @@ export interface RunningMachine {
   /** ACPI power button. */
   requestShutdown(): Promise<void>;
   suspend(stateFile: string): Promise<void>;
+  /**
+   * While the guest stands still, its disks are closed: `work` may change their files and says with which disks the guest goes on.
+   * With `stateFile`, the memory is saved there first. When anything fails the guest goes on with the disks that it had.
+   */
+  checkpoint(options: { stateFile?: string; work: () => Promise<MachineDisk[]> }): Promise<void>;
   plugDisk(disk: MachineDisk): Promise<void>;
   unplugDisk(key: number): Promise<void>;
   plugNetworkAdapter(adapter: MachineNetworkAdapter): Promise<void>;
@@ -151,5 +156,14 @@ export interface DiskStore {
   inspect(file: string): Promise<{ capacityBytes: number; allocatedBytes: number; parent?: string }>;
   extend(file: string, capacityBytes: number): Promise<void>;
   copy(from: string, to: string): Promise<void>;
+  /** Copies one link of a chain; the copy has the same parent. */
+  copyLink(from: string, to: string): Promise<void>;
+  /**
+   * Writes what a child holds into its parent, which then shows what the child shows. The child shows the same all the while, so this
+   * may be broken off and done again. The parent must have no other children.
+   */
+  commit(child: string): Promise<void>;
+  /** Puts a disk on another parent that shows the same as its present one. */
+  setParent(file: string, parent: string): Promise<void>;
   remove(file: string): Promise<void>;
 }

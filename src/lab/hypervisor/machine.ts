@@ -109,41 +109,65 @@ export class QemuMachine implements RunningMachine {
 
   suspend(stateFile: string): Promise<void> {
     return this.#serialized(async () => {
-      const { qmp, files, stateHeader, log } = this.#parts;
-      await this.#command("suspend the VM", "stop");
-      try {
-        const receiver = await receiveState(files.migrationSocket, stateFile, stateHeader);
-        try {
-          await qmp.execute("migrate-set-capabilities", { capabilities: [{ capability: "events", state: true }] });
-          // The guest stands still: save as fast as the disk takes it.
-          await qmp.execute("migrate-set-parameters", { "max-bandwidth": 2 ** 50 });
-          const finished = qmp.waitFor(
-            "saving the memory",
-            ({ name, data }) => name === "MIGRATION" && /^(completed|failed|cancelled)$/.test(String(data.status)),
-            SUSPEND_LIMIT_MS,
-          );
-          finished.catch(() => undefined);
-          await withdrawDisks(qmp, [...this.#disks.values()]);
-          await qmp.execute("migrate", { uri: `unix:${files.migrationSocket}` });
-          const status = String((await finished).data.status);
-          if (status !== "completed") throw new Error(`saving the memory ${status}`);
-          receiver.commit();
-        } catch (error) {
-          receiver.abort();
-          throw error;
-        }
-        await receiver.saved;
-      } catch (error) {
-        await this.continueAfterSuspension();
-        throw new HypervisorError(
-          "GenericVmConfigFault",
-          `cannot suspend the VM: ${error instanceof Error ? error.message : error}`,
-        );
-      }
+      await this.#standStill("suspend the VM", stateFile);
       this.#suspending = true;
-      log.write(`Suspended to ${stateFile}`);
+      this.#parts.log.write(`Suspended to ${stateFile}`);
       await this.#end();
     });
+  }
+
+  checkpoint({ stateFile, work }: { stateFile?: string; work: () => Promise<MachineDisk[]> }): Promise<void> {
+    return this.#serialized(async () => {
+      await this.#standStill("save the state of the VM", stateFile);
+      try {
+        const disks = await work();
+        this.#disks.clear();
+        for (const disk of disks) this.#disks.set(disk.key, disk);
+      } finally {
+        await this.continueAfterSuspension();
+      }
+      this.#parts.log.write(stateFile === undefined ? "Disks changed" : `State saved to ${stateFile}`);
+    });
+  }
+
+  /** Stops the guest, closes its disks and saves its memory. When that fails, the guest goes on. */
+  async #standStill(action: string, stateFile: string | undefined): Promise<void> {
+    await this.#command(action, "stop");
+    try {
+      if (stateFile === undefined) await withdrawDisks(this.#parts.qmp, [...this.#disks.values()]);
+      else await this.#saveMemory(stateFile);
+    } catch (error) {
+      await this.continueAfterSuspension();
+      throw new HypervisorError(
+        "GenericVmConfigFault",
+        `cannot ${action}: ${error instanceof Error ? error.message : error}`,
+      );
+    }
+  }
+
+  async #saveMemory(stateFile: string): Promise<void> {
+    const { qmp, files, stateHeader } = this.#parts;
+    const receiver = await receiveState(files.migrationSocket, stateFile, stateHeader);
+    try {
+      await qmp.execute("migrate-set-capabilities", { capabilities: [{ capability: "events", state: true }] });
+      // The guest stands still: save as fast as the disk takes it.
+      await qmp.execute("migrate-set-parameters", { "max-bandwidth": 2 ** 50 });
+      const finished = qmp.waitFor(
+        "saving the memory",
+        ({ name, data }) => name === "MIGRATION" && /^(completed|failed|cancelled)$/.test(String(data.status)),
+        SUSPEND_LIMIT_MS,
+      );
+      finished.catch(() => undefined);
+      await withdrawDisks(qmp, [...this.#disks.values()]);
+      await qmp.execute("migrate", { uri: `unix:${files.migrationSocket}` });
+      const status = String((await finished).data.status);
+      if (status !== "completed") throw new Error(`saving the memory ${status}`);
+      receiver.commit();
+    } catch (error) {
+      receiver.abort();
+      throw error;
+    }
+    await receiver.saved;
   }
 
   /** Undo a suspension that was not finished. */

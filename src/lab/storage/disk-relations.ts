@@ -58,6 +58,14 @@ export class DiskRelations {
     }
   }
 
+  childrenOf(file: string): string[] {
+    return [...(this.#children.get(file) ?? [])];
+  }
+
+  parentOf(file: string): string | undefined {
+    return this.#parents.get(file);
+  }
+
   hasChildren(file: string): boolean {
     return this.#children.has(file);
   }

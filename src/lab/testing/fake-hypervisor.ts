@@ -43,6 +43,10 @@ export class FakeMachine implements RunningMachine {
     await Bun.write(stateFile, "memory");
     this.#stop("host", "suspended");
   }
+  async checkpoint({ stateFile, work }: { stateFile?: string; work: () => Promise<unknown> }): Promise<void> {
+    if (stateFile !== undefined) await Bun.write(stateFile, "memory");
+    await work();
+  }
   async plugDisk(disk: { key: number; file: string }): Promise<void> {
     if (this.owner.refusePlug) throw new HypervisorError("GenericVmConfigFault", "the machine refuses the device");
     this.plugged.add(disk.key);

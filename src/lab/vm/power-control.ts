@@ -26,7 +26,8 @@ export class PowerControl {
 
   constructor(private readonly vm: VirtualMachine) {}
 
-  async on(): Promise<void> {
+  /** `from.stateFile`: memory of a snapshot, which is kept. */
+  async on(from?: { stateFile: string }): Promise<void> {
     const { vm } = this;
     const { context, configuration } = vm;
     if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOn", vm.powerState);
@@ -44,9 +45,10 @@ export class PowerControl {
     await this.lockFiles(configuration);
     let machine: RunningMachine;
     try {
-      const stateFile = configuration.suspendFile && (await folder.resolve(`${path}/${configuration.suspendFile}`));
+      const suspendFile = configuration.suspendFile && (await folder.resolve(`${path}/${configuration.suspendFile}`));
+      const stateFile = from?.stateFile ?? suspendFile;
       machine = await context.hypervisor.powerOn(definition, stateFile === undefined ? undefined : { stateFile });
-      if (stateFile !== undefined) await this.#forgetSuspendFile(stateFile);
+      if (suspendFile !== undefined) await this.#forgetSuspendFile(suspendFile);
     } catch (error) {
       if (!vm.machine) context.locks.release(vm.reference.value);
       throw error;
@@ -65,6 +67,18 @@ export class PowerControl {
     vm.suspendTime = undefined;
     this.#enter("poweredOn");
     this.#connectDevices(true);
+  }
+
+  /** The VM's configuration names a file with its memory now. */
+  suspended(): void {
+    this.vm.suspendTime = new Date();
+    this.#enter("suspended");
+  }
+
+  /** A running VM's disks have changed: its locks follow them. */
+  async relock(): Promise<void> {
+    this.vm.context.locks.release(this.vm.reference.value);
+    await this.lockFiles(this.vm.configuration);
   }
 
   async off(): Promise<void> {

@@ -15,6 +15,7 @@ import { deviceEnvironment } from "./device-environment.ts";
 import { describeDisk, makeDiskFiles } from "./disk-files.ts";
 import { VolatileGuestInfo } from "./guest-info.ts";
 import { removeOwnFiles } from "./removal.ts";
+import { needsConsolidation } from "./snapshot/consolidate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
 import { fromVmx, toVmx } from "./vmx-configuration.ts";
 import { formatVmx, parseVmx, VMX_LIMIT } from "./vmx-file.ts";
@@ -185,6 +186,9 @@ async function addVirtualMachine(
   const guestInfo = await VolatileGuestInfo.open(context.stateDirectory, id);
   const reference = { type: "VirtualMachine", value: id };
   const vm = new VirtualMachine(context, reference, parent, pool, vmPathName, configuration, guestInfo);
+  await vm.snapshots.load();
+  // A VM without snapshots that still has their disks was interrupted in a consolidation, or asked to leave it for later.
+  vm.setConsolidationNeeded(await needsConsolidation(vm));
   context.host.addVirtualMachine(vm);
   return vm;
 }

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { basename } from "node:path";
 import type { LabContext } from "../inventory/context.ts";
 import { readIfPresent } from "../state-file.ts";
 import type { Intent } from "./journal.ts";
@@ -26,10 +27,13 @@ async function settleMaking(context: LabContext, intent: Extract<Intent, { kind:
     ({ vmPathName }) => fileOf(context, vmPathName) === intent.vmxFile,
   );
   const configuration = registered ? await readIfPresent(intent.vmxFile) : undefined;
+  const snapshots = (await readIfPresent(intent.vmxFile.replace(/\.vmx$/i, ".vmsd"))) ?? "";
   for (const file of intent.files) {
     if (
       configuration !== undefined &&
-      (file === intent.vmxFile || configuration.includes(`"${context.host.display(file)}"`))
+      (file === intent.vmxFile ||
+        configuration.includes(`"${context.host.display(file)}"`) ||
+        snapshots.includes(`"${basename(file)}"`))
     )
       continue;
     await removeFile(context, file);

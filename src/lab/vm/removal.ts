@@ -6,7 +6,7 @@ import { invalidPowerState } from "./power-control.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 
 /** Files that belong to a VM besides its disks. */
-const OWN_FILE = /\.(vmx|vmxf|vmsd|nvram|vmss|vmem|vswp)$|^vmware(-\d+)?\.log$/;
+const OWN_FILE = /\.(vmx|vmxf|vmsd|vmsn|nvram|vmss|vmem|vswp)$|^vmware(-\d+)?\.log$/;
 
 /** Takes the VM out of the inventory and keeps its files. */
 export async function unregisterVirtualMachine(vm: VirtualMachine): Promise<void> {
@@ -15,6 +15,7 @@ export async function unregisterVirtualMachine(vm: VirtualMachine): Promise<void
   inventory.virtualMachines = inventory.virtualMachines.filter(({ id }) => id !== vm.reference.value);
   await context.store.save();
   vm.volatileInfo.clear();
+  vm.snapshots.dispose();
   context.host.removeVirtualMachine(vm);
   context.events.post("VmRemovedEvent", vm, `Removed ${vm.name} on ${context.host.name}`);
 }
@@ -25,15 +26,7 @@ export async function destroyVirtualMachine(vm: VirtualMachine): Promise<void> {
   if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOff", vm.powerState);
   const { folder, path } = vm.home;
   const directory = await folder.resolve(path);
-  const disks: string[] = [];
-  for (const disk of disksOf(vm.configuration.devices)) {
-    const file = await context.host.resolve(disk.path);
-    // A disk that is only looked at is somebody else's.
-    if (discardsWrites(disk) || context.host.relations.hasChildren(file) || !(await context.host.exists(disk.path)))
-      continue;
-    context.locks.requireFree(file, vm.reference.value, disk.path);
-    disks.push(file);
-  }
+  const disks = await disksToDelete(vm);
   const done = await context.host.journal.begin({ kind: "remove", files: disks, directory });
   await unregisterVirtualMachine(vm);
   for (const file of disks) {
@@ -55,4 +48,29 @@ export async function removeOwnFiles(directory: string): Promise<void> {
     // Other files stay, and with them the directory; a directory that is gone is what we wanted.
     if (code !== "ENOTEMPTY" && code !== "ENOENT") throw error;
   }
+}
+
+/** The VM's disks and those of its snapshots, children before parents. What others are children of stays, and with it its parents. */
+async function disksToDelete(vm: VirtualMachine): Promise<string[]> {
+  const { host, locks } = vm.context;
+  const candidates = new Set<string>();
+  const own = [vm.configuration, ...vm.snapshots.list.snapshots.map(({ uid }) => vm.snapshots.configuration(uid))];
+  for (const disk of own.flatMap(({ devices }) => disksOf(devices))) {
+    // A disk that is only looked at is somebody else's.
+    if (discardsWrites(disk) || !(await host.exists(disk.path))) continue;
+    const file = await host.resolve(disk.path);
+    if (!host.relations.hasChildren(file)) locks.requireFree(file, vm.reference.value, disk.path);
+    candidates.add(file);
+  }
+  const disks: string[] = [];
+  for (let progress = true; progress; ) {
+    progress = false;
+    for (const file of candidates) {
+      if (!host.relations.childrenOf(file).every((child) => disks.includes(child))) continue;
+      candidates.delete(file);
+      disks.push(file);
+      progress = true;
+    }
+  }
+  return disks;
 }

@@ -10,7 +10,7 @@ import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, sessionOf } from "../model/managed-object.ts";
 import { writeAtomically } from "../state-file.ts";
 import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
-import { parseDatastorePath } from "../storage/datastore-path.ts";
+import { baseName, parseDatastorePath } from "../storage/datastore-path.ts";
 import type { Task } from "../task/task.ts";
 import type { Configuration } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
@@ -18,6 +18,8 @@ import type { VolatileGuestInfo } from "./guest-info.ts";
 import { invalidPowerState, PowerControl } from "./power-control.ts";
 import { reconfigure } from "./reconfigure.ts";
 import { destroyVirtualMachine, unregisterVirtualMachine } from "./removal.ts";
+import { snapshotMethods } from "./snapshot/snapshot-methods.ts";
+import { SnapshotTree } from "./snapshot/snapshot-tree.ts";
 import {
   capability,
   configInfo,
@@ -51,6 +53,8 @@ export class VirtualMachine extends Entity {
   /** The guest has used guest RPC since it booted: what VMware Tools would be. */
   toolsRunning = false;
   readonly power: PowerControl;
+  readonly snapshots: SnapshotTree = new SnapshotTree(this);
+  #consolidationNeeded = false;
   #configuration: Configuration;
   #busy: Reference | undefined;
   #config: DataObject | undefined;
@@ -74,10 +78,10 @@ export class VirtualMachine extends Entity {
     this.properties({
       capability: () => capability(),
       config: () => {
-        this.#config ??= configInfo(this.#view());
+        this.#config ??= configInfo(this.view());
         return this.#config;
       },
-      layoutEx: () => layoutEx(this.#view()),
+      layoutEx: () => layoutEx(this.view()),
       storage: () => this.#storageInfo(),
       environmentBrowser: () => context.content.environmentBrowser,
       resourcePool: () => this.pool.reference,
@@ -87,14 +91,15 @@ export class VirtualMachine extends Entity {
           cpuAllocation: vimAllocation(this.#configuration.cpu),
           memoryAllocation: vimAllocation(this.#configuration.memory),
         }),
-      runtime: () => runtimeInfo(this.#view()),
-      guest: () => guestInfo(this.#view()),
-      summary: () => summary(this.#view()),
+      runtime: () => runtimeInfo(this.view()),
+      guest: () => guestInfo(this.view()),
+      summary: () => summary(this.view()),
       datastore: () =>
         context.host.datastores.filter((store) => this.usesDatastore(store)).map((store) => store.reference),
       network: () =>
         context.host.networks.filter((network) => this.usesNetwork(network)).map((network) => network.reference),
-      rootSnapshot: () => [],
+      snapshot: () => this.snapshots.info(),
+      rootSnapshot: () => this.snapshots.rootReferences,
       guestHeartbeatStatus: () => (this.toolsRunning ? "green" : "gray"),
     });
     this.#addMethods();
@@ -109,6 +114,27 @@ export class VirtualMachine extends Entity {
     const parsed = parseDatastorePath(this.vmPathName);
     const folder = datastoreOf(this.context.folders, parsed);
     return { folder, path: parsed.path.slice(0, parsed.path.lastIndexOf("/")), vmx: parsed.path };
+  }
+
+  /** Name of the VM's files without their endings. */
+  get fileStem(): string {
+    return baseName(this.home.vmx).replace(/\.vmx$/i, "");
+  }
+
+  /** A file of the VM's own directory. */
+  resolveOwn(name: string): Promise<string> {
+    const { folder, path } = this.home;
+    return folder.resolve(`${path}/${name}`);
+  }
+
+  get consolidationNeeded(): boolean {
+    return this.#consolidationNeeded;
+  }
+
+  setConsolidationNeeded(needed: boolean): void {
+    if (this.#consolidationNeeded === needed) return;
+    this.#consolidationNeeded = needed;
+    this.touch("runtime", "summary");
   }
 
   /** Makes a configuration true: on disk first, then for everybody who watches. */
@@ -203,17 +229,20 @@ export class VirtualMachine extends Entity {
         if (this.powerState === "poweredOn") throw invalidPowerState("poweredOff", this.powerState);
         await unregisterVirtualMachine(this);
       },
+      ...snapshotMethods(this),
       RefreshStorageInfo: () => this.touch("storage", "summary", "layoutEx"),
       Reload: () => this.touch(...DEVICE_DEPENDENT),
     });
   }
 
-  #view(): VmView {
+  /** What the VM's data objects are made of; `configuration` of a snapshot when it is not the present one. */
+  view(configuration = this.#configuration): VmView {
     const { context } = this;
     return {
       reference: this.reference,
-      configuration: this.#configuration,
-      extraConfig: this.effectiveExtraConfig(),
+      configuration,
+      extraConfig: configuration === this.#configuration ? this.effectiveExtraConfig() : configuration.extraConfig,
+      consolidationNeeded: this.#consolidationNeeded,
       vmPathName: this.vmPathName,
       powerState: this.powerState,
       host: context.host.reference,

@@ -18,6 +18,7 @@ export interface VmView {
   bootTime: Date | undefined;
   suspendTime: Date | undefined;
   toolsRunning: boolean;
+  consolidationNeeded: boolean;
   cpuMhz: number;
   storage: { committed: number; uncommitted: number };
   references: BackingReferences;
@@ -100,7 +101,7 @@ export function runtimeInfo(view: VmView): DataObject {
     numMksConnections: 0,
     recordReplayState: "inactive",
     onlineStandby: false,
-    consolidationNeeded: false,
+    consolidationNeeded: view.consolidationNeeded,
     cryptoState: undefined,
   });
 }

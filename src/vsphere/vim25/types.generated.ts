@@ -256,6 +256,12 @@ export interface ClusterAttemptedVmInfo {
   task?: ManagedObjectReference<"Task">;
 }
 
+export interface ClusterComputeResourceCryptoModePolicy {
+  _type?: "ClusterComputeResourceCryptoModePolicy";
+  keyId?: CryptoKeyId;
+  providerId?: KeyProviderId;
+}
+
 export interface ClusterComputeResourceSummary extends ComputeResourceSummaryFields {
   _type: "ClusterComputeResourceSummary";
   currentFailoverLevel: number;
@@ -280,6 +286,27 @@ export interface ClusterComputeResourceVcsSlots {
   totalSlots: number;
 }
 
+export interface ClusterConfigSpecEx extends ComputeResourceConfigSpecFields {
+  _type: "ClusterConfigSpecEx";
+  systemVMsConfig?: ClusterSystemVMsConfigSpec;
+  rulesSpec?: ClusterRuleSpec[];
+  orchestration?: ClusterOrchestrationInfo;
+  vmOrchestrationSpec?: ClusterVmOrchestrationSpec[];
+  dpmConfig?: ClusterDpmConfigInfo;
+  dpmHostConfigSpec?: ClusterDpmHostConfigSpec[];
+  groupSpec?: ClusterGroupSpec[];
+  infraUpdateHaConfig?: ClusterInfraUpdateHaConfigInfo;
+  proactiveDrsConfig?: ClusterProactiveDrsConfigInfo;
+  inHciWorkflow?: boolean;
+  cryptoConfig?: ClusterCryptoConfigInfo;
+}
+
+export interface ClusterCryptoConfigInfo {
+  _type?: "ClusterCryptoConfigInfo";
+  cryptoMode?: string;
+  policy?: ClusterComputeResourceCryptoModePolicy;
+}
+
 export interface ClusterDatastoreUpdateSpec extends ArrayUpdateSpecFields {
   _type: "ClusterDatastoreUpdateSpec";
   datastore?: ManagedObjectReference<"Datastore">;
@@ -289,6 +316,14 @@ export interface ClusterDependencyRuleInfo extends ClusterRuleInfoFields {
   _type: "ClusterDependencyRuleInfo";
   vmGroup: string;
   dependsOnVmGroup: string;
+}
+
+export interface ClusterDpmConfigInfo {
+  _type?: "ClusterDpmConfigInfo";
+  enabled?: boolean;
+  defaultDpmBehavior?: DpmBehavior;
+  hostPowerActionRate?: number;
+  option?: OptionValue[];
 }
 
 export interface ClusterDpmHostConfigInfo {
@@ -326,10 +361,24 @@ export interface ClusterHostGroup extends ClusterGroupInfoFields {
   host?: ManagedObjectReference<"HostSystem">[];
 }
 
+export interface ClusterInfraUpdateHaConfigInfo {
+  _type?: "ClusterInfraUpdateHaConfigInfo";
+  enabled?: boolean;
+  behavior?: string;
+  moderateRemediation?: string;
+  severeRemediation?: string;
+  providers?: string[];
+}
+
 export interface ClusterNotAttemptedVmInfo {
   _type?: "ClusterNotAttemptedVmInfo";
   vm: ManagedObjectReference<"VirtualMachine">;
   fault: LocalizedMethodFault;
+}
+
+export interface ClusterOrchestrationInfo {
+  _type?: "ClusterOrchestrationInfo";
+  defaultVmReadiness?: ClusterVmReadiness;
 }
 
 export interface ClusterPowerOnVmResult {
@@ -350,6 +399,11 @@ export interface ClusterPreemptibleVmPairSpec extends ArrayUpdateSpecFields {
   info?: ClusterPreemptibleVmPairInfo;
 }
 
+export interface ClusterProactiveDrsConfigInfo {
+  _type?: "ClusterProactiveDrsConfigInfo";
+  enabled?: boolean;
+}
+
 export interface ClusterRuleInfoFields {
   key?: number;
   status?: ManagedEntityStatus;
@@ -365,6 +419,14 @@ export type ClusterRuleInfo = (ClusterRuleInfoFields & { _type: "ClusterRuleInfo
 export interface ClusterRuleSpec extends ArrayUpdateSpecFields {
   _type: "ClusterRuleSpec";
   info?: ClusterRuleInfo;
+}
+
+export interface ClusterSystemVMsConfigSpec {
+  _type?: "ClusterSystemVMsConfigSpec";
+  allowedDatastores?: ClusterDatastoreUpdateSpec[];
+  notAllowedDatastores?: ClusterDatastoreUpdateSpec[];
+  dsTagCategoriesToExclude?: ClusterTagCategoryUpdateSpec[];
+  deploymentMode?: string;
 }
 
 export interface ClusterTagCategoryUpdateSpec extends ArrayUpdateSpecFields {
@@ -454,9 +516,33 @@ export interface ComputeResourceConfigInfo {
   maximumHardwareVersionKey?: string;
 }
 
+export interface ComputeResourceConfigSpecFields {
+  vmSwapPlacement?: string;
+  spbmEnabled?: boolean;
+  defaultHardwareVersionKey?: string;
+  desiredSoftwareSpec?: DesiredSoftwareSpec;
+  maximumHardwareVersionKey?: string;
+  enableConfigManager?: boolean;
+  hostSeedSpec?: ComputeResourceHostSeedSpec;
+  softwareSpecId?: string;
+  networkBootMode?: string;
+}
+export type ComputeResourceConfigSpec = (ComputeResourceConfigSpecFields & { _type: "ComputeResourceConfigSpec" }) | ClusterConfigSpecEx;
+
 export interface ComputeResourceEventArgument extends EntityEventArgumentFields {
   _type: "ComputeResourceEventArgument";
   computeResource: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource">;
+}
+
+export interface ComputeResourceHostSeedSpec {
+  _type?: "ComputeResourceHostSeedSpec";
+  singleHostSpec: ComputeResourceHostSeedSpecSingleHostSpec;
+}
+
+export interface ComputeResourceHostSeedSpecSingleHostSpec {
+  _type?: "ComputeResourceHostSeedSpecSingleHostSpec";
+  newHostCnxSpec?: HostConnectSpec;
+  existingHost?: ManagedObjectReference<"HostSystem">;
 }
 
 export interface ComputeResourceSummaryFields {
@@ -985,6 +1071,31 @@ export interface DescriptionFields {
   summary: string;
 }
 export type Description = (DescriptionFields & { _type: "Description" }) | ElementDescription | ExtendedDescription | MethodDescription | TypeDescription;
+
+export interface DesiredSoftwareSpec {
+  _type?: "DesiredSoftwareSpec";
+  baseImageSpec: DesiredSoftwareSpecBaseImageSpec;
+  vendorAddOnSpec?: DesiredSoftwareSpecVendorAddOnSpec;
+  components?: DesiredSoftwareSpecComponentSpec[];
+  removedComponents?: string[];
+}
+
+export interface DesiredSoftwareSpecBaseImageSpec {
+  _type?: "DesiredSoftwareSpecBaseImageSpec";
+  version: string;
+}
+
+export interface DesiredSoftwareSpecComponentSpec {
+  _type?: "DesiredSoftwareSpecComponentSpec";
+  name: string;
+  version?: string;
+}
+
+export interface DesiredSoftwareSpecVendorAddOnSpec {
+  _type?: "DesiredSoftwareSpecVendorAddOnSpec";
+  name: string;
+  version: string;
+}
 
 export interface DeviceBackedVirtualDiskSpec extends VirtualDiskSpecFields {
   _type: "DeviceBackedVirtualDiskSpec";
@@ -2131,6 +2242,13 @@ export interface HealthSystemRuntime {
   hardwareStatusInfo?: HostHardwareStatusInfo;
 }
 
+export interface HostAccountSpecFields {
+  id: string;
+  password?: string;
+  description?: string;
+}
+export type HostAccountSpec = (HostAccountSpecFields & { _type: "HostAccountSpec" }) | HostPosixAccountSpec;
+
 export interface HostBIOSInfo {
   _type?: "HostBIOSInfo";
   biosVersion?: string;
@@ -2369,9 +2487,8 @@ export interface HostConfigSummary {
   agentVmNetwork?: ManagedObjectReference<"DistributedVirtualPortgroup" | "Network" | "OpaqueNetwork">;
 }
 
-export interface HostConnectFault extends VimFaultFields {
-  _type: "HostConnectFault";
-}
+export interface HostConnectFaultFields extends VimFaultFields {}
+export type HostConnectFault = (HostConnectFaultFields & { _type: "HostConnectFault" }) | TooManyHosts;
 
 export interface HostConnectSpec {
   _type?: "HostConnectSpec";
@@ -2450,6 +2567,33 @@ export interface HostDatastoreSystemCapabilities {
   nfsMountCreationSupported: boolean;
   localDatastoreSupported: boolean;
   vmfsExtentExpansionSupported: boolean;
+}
+
+export interface HostDateTimeInfo {
+  _type?: "HostDateTimeInfo";
+  timeZone: HostDateTimeSystemTimeZone;
+  systemClockProtocol?: string;
+  ntpConfig?: HostNtpConfig;
+  ptpConfig?: HostPtpConfig;
+  enabled?: boolean;
+  disableEvents?: boolean;
+  disableFallback?: boolean;
+  inFallbackState?: boolean;
+  serviceSync?: boolean;
+  lastSyncTime?: Date;
+  remoteNtpServer?: string;
+  ntpRunTime?: Long;
+  ptpRunTime?: Long;
+  ntpDuration?: string;
+  ptpDuration?: string;
+}
+
+export interface HostDateTimeSystemTimeZone {
+  _type?: "HostDateTimeSystemTimeZone";
+  key: string;
+  name: string;
+  description: string;
+  gmtOffset: number;
 }
 
 export interface HostDeviceFields {
@@ -3091,6 +3235,12 @@ export interface HostNotReachable extends HostCommunicationFields {
   _type: "HostNotReachable";
 }
 
+export interface HostNtpConfig {
+  _type?: "HostNtpConfig";
+  server?: string[];
+  configFile?: string[];
+}
+
 export interface HostNumaInfo {
   _type?: "HostNumaInfo";
   type: string;
@@ -3227,6 +3377,12 @@ export interface HostPortGroupSpec {
   policy: HostNetworkPolicy;
 }
 
+export interface HostPosixAccountSpec extends HostAccountSpecFields {
+  _type: "HostPosixAccountSpec";
+  posixId?: number;
+  shellAccess?: boolean;
+}
+
 export interface HostProtocolEndpoint {
   _type?: "HostProtocolEndpoint";
   peType: string;
@@ -3296,6 +3452,20 @@ export interface HostProxySwitchHostLagConfig {
 export interface HostProxySwitchSpec {
   _type?: "HostProxySwitchSpec";
   backing?: DistributedVirtualSwitchHostMemberBacking;
+}
+
+export interface HostPtpConfig {
+  _type?: "HostPtpConfig";
+  domain?: number;
+  port?: HostPtpConfigPtpPort[];
+}
+
+export interface HostPtpConfigPtpPort {
+  _type?: "HostPtpConfigPtpPort";
+  index: number;
+  deviceType?: string;
+  device?: string;
+  ipConfig?: HostIpConfig;
 }
 
 export interface HostQualifiedName {
@@ -4147,6 +4317,10 @@ export interface ManagedObjectNotFound extends RuntimeFaultFields {
   obj: ManagedObjectReference;
 }
 
+export interface MemorySnapshotOnIndependentDisk extends SnapshotFaultFields {
+  _type: "MemorySnapshotOnIndependentDisk";
+}
+
 export interface MethodDescription extends DescriptionFields {
   _type: "MethodDescription";
   key: string;
@@ -4343,6 +4517,10 @@ export interface NotSupported extends RuntimeFaultFields {
   _type: "NotSupported";
 }
 
+export interface NotUserConfigurableProperty extends VAppPropertyFaultFields {
+  _type: "NotUserConfigurableProperty";
+}
+
 export interface NumericRange {
   _type?: "NumericRange";
   start: number;
@@ -4460,9 +4638,8 @@ export interface OvfDeploymentOption {
   description: string;
 }
 
-export interface OvfFault extends VimFaultFields {
-  _type: "OvfFault";
-}
+export interface OvfFaultFields extends VimFaultFields {}
+export type OvfFault = (OvfFaultFields & { _type: "OvfFault" }) | OvfImport | OvfInvalidPackage | OvfUnsupportedPackage;
 
 export interface OvfFile {
   _type?: "OvfFile";
@@ -4486,6 +4663,10 @@ export interface OvfFileItem {
   create: boolean;
 }
 
+export interface OvfImport extends OvfFaultFields {
+  _type: "OvfImport";
+}
+
 export interface OvfImportParams extends OvfCreateImportSpecParamsFields {
   _type: "OvfImportParams";
   pushMode?: boolean;
@@ -4497,6 +4678,11 @@ export interface OvfImportParams extends OvfCreateImportSpecParamsFields {
   datastoreMappings?: OvfDatastoreMapping[];
   vmProfile?: string;
   diskProfiles?: OvfStorageProfileMapping[];
+}
+
+export interface OvfInvalidPackage extends OvfFaultFields {
+  _type: "OvfInvalidPackage";
+  lineNumber: number;
 }
 
 export interface OvfManagerCommonParamsFields {
@@ -4517,6 +4703,12 @@ export interface OvfNetworkMapping {
   _type?: "OvfNetworkMapping";
   name: string;
   network: ManagedObjectReference<"DistributedVirtualPortgroup" | "Network" | "OpaqueNetwork">;
+}
+
+export interface OvfOptionInfo {
+  _type?: "OvfOptionInfo";
+  option: string;
+  description: LocalizableMessage;
 }
 
 export interface OvfParseDescriptorParams extends OvfManagerCommonParamsFields {
@@ -4558,6 +4750,11 @@ export interface OvfStorageProfileMapping {
   storageProfileId: string;
 }
 
+export interface OvfUnsupportedPackage extends OvfFaultFields {
+  _type: "OvfUnsupportedPackage";
+  lineNumber?: number;
+}
+
 export interface OvfValidateHostParams extends OvfManagerCommonParamsFields {
   _type: "OvfValidateHostParams";
 }
@@ -4572,6 +4769,12 @@ export interface ParaVirtualSCSIControllerOption extends VirtualSCSIControllerOp
 
 export interface PasswordExpired extends InvalidLoginFields {
   _type: "PasswordExpired";
+}
+
+export interface PerfCompositeMetric {
+  _type?: "PerfCompositeMetric";
+  entity?: PerfEntityMetricBase;
+  childEntity?: PerfEntityMetricBase[];
 }
 
 export interface PerfCounterInfo {
@@ -4723,6 +4926,12 @@ export interface PhysicalNicSpec {
 export interface PlatformConfigFault extends HostConfigFaultFields {
   _type: "PlatformConfigFault";
   text: string;
+}
+
+export interface PosixUserSearchResult extends UserSearchResultFields {
+  _type: "PosixUserSearchResult";
+  id: number;
+  shellAccess?: boolean;
 }
 
 export interface PrivilegeAvailability {
@@ -5143,7 +5352,12 @@ export interface SnapshotDisabled extends SnapshotFaultFields {
 }
 
 export interface SnapshotFaultFields extends VimFaultFields {}
-export type SnapshotFault = (SnapshotFaultFields & { _type: "SnapshotFault" }) | SnapshotDisabled | TooManySnapshotLevels;
+export type SnapshotFault = (SnapshotFaultFields & { _type: "SnapshotFault" }) | MemorySnapshotOnIndependentDisk | SnapshotDisabled | SnapshotIncompatibleDeviceInVm | TooManySnapshotLevels;
+
+export interface SnapshotIncompatibleDeviceInVm extends SnapshotFaultFields {
+  _type: "SnapshotIncompatibleDeviceInVm";
+  fault: LocalizedMethodFault;
+}
 
 export interface SnapshotSelectionSpec {
   _type?: "SnapshotSelectionSpec";
@@ -5364,6 +5578,10 @@ export interface TooManyDisksOnLegacyHost extends MigrationFaultFields {
   timeoutDanger: boolean;
 }
 
+export interface TooManyHosts extends HostConnectFaultFields {
+  _type: "TooManyHosts";
+}
+
 export interface TooManySnapshotLevels extends SnapshotFaultFields {
   _type: "TooManySnapshotLevels";
 }
@@ -5421,6 +5639,29 @@ export interface UpdateSet {
   truncated?: boolean;
 }
 
+export interface UsbScanCodeSpec {
+  _type?: "UsbScanCodeSpec";
+  keyEvents: UsbScanCodeSpecKeyEvent[];
+}
+
+export interface UsbScanCodeSpecKeyEvent {
+  _type?: "UsbScanCodeSpecKeyEvent";
+  usbHidCode: number;
+  modifiers?: UsbScanCodeSpecModifierType;
+}
+
+export interface UsbScanCodeSpecModifierType {
+  _type?: "UsbScanCodeSpecModifierType";
+  leftControl?: boolean;
+  leftShift?: boolean;
+  leftAlt?: boolean;
+  leftGui?: boolean;
+  rightControl?: boolean;
+  rightShift?: boolean;
+  rightAlt?: boolean;
+  rightGui?: boolean;
+}
+
 export interface UserLoginSessionEvent extends SessionEventFields {
   _type: "UserLoginSessionEvent";
   ipAddress: string;
@@ -5449,6 +5690,13 @@ export interface UserPrivilegeResult {
   entity: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "Folder" | "HostSystem" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "StoragePod" | "VirtualApp" | "VirtualMachine" | "VmwareDistributedVirtualSwitch">;
   privileges?: string[];
 }
+
+export interface UserSearchResultFields {
+  principal: string;
+  fullName?: string;
+  group: boolean;
+}
+export type UserSearchResult = (UserSearchResultFields & { _type: "UserSearchResult" }) | PosixUserSearchResult;
 
 export interface UserSession {
   _type?: "UserSession";
@@ -5492,6 +5740,10 @@ export interface VASAStorageArrayDiscoverySvcInfo {
   svcNqn: string;
   ipInfo?: VASAStorageArrayDiscoveryIpTransport;
   fcInfo?: VASAStorageArrayDiscoveryFcTransport;
+}
+
+export interface VAppConfigFault extends VimFaultFields {
+  _type: "VAppConfigFault";
 }
 
 export interface VAppConfigInfo extends VmConfigInfoFields {
@@ -5563,6 +5815,15 @@ export interface VAppProductSpec extends ArrayUpdateSpecFields {
   _type: "VAppProductSpec";
   info?: VAppProductInfo;
 }
+
+export interface VAppPropertyFaultFields extends VmConfigFaultFields {
+  id: string;
+  category: string;
+  label: string;
+  type: string;
+  value: string;
+}
+export type VAppPropertyFault = (VAppPropertyFaultFields & { _type: "VAppPropertyFault" }) | NotUserConfigurableProperty;
 
 export interface VAppPropertyInfo {
   _type?: "VAppPropertyInfo";
@@ -5863,7 +6124,7 @@ export interface VVolHostPE {
 }
 
 export interface VimFaultFields extends MethodFaultFields {}
-export type VimFault = (VimFaultFields & { _type: "VimFault" }) | AlreadyExists | AlreadyUpgraded | AuthMinimumAdminPermission | ConcurrentAccess | CustomizationFault | DuplicateName | DvsFault | FileFault | GuestOperationsFault | HostConfigFault | HostConnectFault | InsufficientResourcesFault | InvalidDatastore | InvalidEvent | InvalidFolder | InvalidLicense | InvalidLocale | InvalidLogin | InvalidName | InvalidPrivilege | InvalidState | LicenseEntityNotFound | LimitExceeded | MigrationFault | NetworkDisruptedAndConfigRolledBack | NoClientCertificate | NoCompatibleHost | NoDiskFound | NoSubjectName | NotFound | OutOfBounds | OvfFault | RemoveFailed | ResourceInUse | ResourceNotAvailable | SnapshotFault | TaskInProgress | Timedout | ToolsUnavailable | UserNotFound | VmConfigFault;
+export type VimFault = (VimFaultFields & { _type: "VimFault" }) | AlreadyExists | AlreadyUpgraded | AuthMinimumAdminPermission | ConcurrentAccess | CustomizationFault | DuplicateName | DvsFault | FileFault | GuestOperationsFault | HostConfigFault | HostConnectFault | InsufficientResourcesFault | InvalidDatastore | InvalidEvent | InvalidFolder | InvalidLicense | InvalidLocale | InvalidLogin | InvalidName | InvalidPrivilege | InvalidState | LicenseEntityNotFound | LimitExceeded | MigrationFault | NetworkDisruptedAndConfigRolledBack | NoClientCertificate | NoCompatibleHost | NoDiskFound | NoSubjectName | NotFound | OutOfBounds | OvfFault | RemoveFailed | ResourceInUse | ResourceNotAvailable | SnapshotFault | TaskInProgress | Timedout | ToolsUnavailable | UserNotFound | VAppConfigFault | VmConfigFault | VmToolsUpgradeFault;
 
 export interface VimVasaProvider {
   _type?: "VimVasaProvider";
@@ -7258,6 +7519,15 @@ export interface VirtualMachineMessage {
   text?: string;
 }
 
+export interface VirtualMachineMksTicket {
+  _type?: "VirtualMachineMksTicket";
+  ticket: string;
+  cfgFile: string;
+  host?: string;
+  port?: number;
+  sslThumbprint?: string;
+}
+
 export interface VirtualMachineNetworkInfo extends VirtualMachineTargetInfoFields {
   _type: "VirtualMachineNetworkInfo";
   network: NetworkSummary;
@@ -8255,7 +8525,7 @@ export interface VmClonedEvent extends VmCloneEventFields {
 }
 
 export interface VmConfigFaultFields extends VimFaultFields {}
-export type VmConfigFault = (VmConfigFaultFields & { _type: "VmConfigFault" }) | CannotUseNetwork | GenericVmConfigFault | InvalidFormat | InvalidVmConfig | VirtualHardwareCompatibilityIssue;
+export type VmConfigFault = (VmConfigFaultFields & { _type: "VmConfigFault" }) | CannotUseNetwork | GenericVmConfigFault | InvalidFormat | InvalidVmConfig | VAppPropertyFault | VirtualHardwareCompatibilityIssue;
 
 export interface VmConfigFileEncryptionInfo {
   _type?: "VmConfigFileEncryptionInfo";
@@ -8491,6 +8761,10 @@ export interface VmSuspendedEvent extends VmEventFields {
   _type: "VmSuspendedEvent";
 }
 
+export interface VmToolsUpgradeFault extends VimFaultFields {
+  _type: "VmToolsUpgradeFault";
+}
+
 export interface VmUuidAssignedEvent extends VmEventFields {
   _type: "VmUuidAssignedEvent";
   uuid: string;
@@ -8676,22 +8950,30 @@ export interface DataTypes {
   ClusterAffinityRuleSpec: ClusterAffinityRuleSpec;
   ClusterAntiAffinityRuleSpec: ClusterAntiAffinityRuleSpec;
   ClusterAttemptedVmInfo: ClusterAttemptedVmInfo;
+  ClusterComputeResourceCryptoModePolicy: ClusterComputeResourceCryptoModePolicy;
   ClusterComputeResourceSummary: ClusterComputeResourceSummary;
   ClusterComputeResourceVcsSlots: ClusterComputeResourceVcsSlots;
+  ClusterConfigSpecEx: ClusterConfigSpecEx;
+  ClusterCryptoConfigInfo: ClusterCryptoConfigInfo;
   ClusterDatastoreUpdateSpec: ClusterDatastoreUpdateSpec;
   ClusterDependencyRuleInfo: ClusterDependencyRuleInfo;
+  ClusterDpmConfigInfo: ClusterDpmConfigInfo;
   ClusterDpmHostConfigInfo: ClusterDpmHostConfigInfo;
   ClusterDpmHostConfigSpec: ClusterDpmHostConfigSpec;
   ClusterFtVmHostRuleInfo: ClusterFtVmHostRuleInfo;
   ClusterGroupInfo: ClusterGroupInfo;
   ClusterGroupSpec: ClusterGroupSpec;
   ClusterHostGroup: ClusterHostGroup;
+  ClusterInfraUpdateHaConfigInfo: ClusterInfraUpdateHaConfigInfo;
   ClusterNotAttemptedVmInfo: ClusterNotAttemptedVmInfo;
+  ClusterOrchestrationInfo: ClusterOrchestrationInfo;
   ClusterPowerOnVmResult: ClusterPowerOnVmResult;
   ClusterPreemptibleVmPairInfo: ClusterPreemptibleVmPairInfo;
   ClusterPreemptibleVmPairSpec: ClusterPreemptibleVmPairSpec;
+  ClusterProactiveDrsConfigInfo: ClusterProactiveDrsConfigInfo;
   ClusterRuleInfo: ClusterRuleInfo;
   ClusterRuleSpec: ClusterRuleSpec;
+  ClusterSystemVMsConfigSpec: ClusterSystemVMsConfigSpec;
   ClusterTagCategoryUpdateSpec: ClusterTagCategoryUpdateSpec;
   ClusterUsageSummary: ClusterUsageSummary;
   ClusterVmGroup: ClusterVmGroup;
@@ -8703,7 +8985,10 @@ export interface DataTypes {
   ComplianceFailureComplianceFailureValues: ComplianceFailureComplianceFailureValues;
   ComplianceResult: ComplianceResult;
   ComputeResourceConfigInfo: ComputeResourceConfigInfo;
+  ComputeResourceConfigSpec: ComputeResourceConfigSpec;
   ComputeResourceEventArgument: ComputeResourceEventArgument;
+  ComputeResourceHostSeedSpec: ComputeResourceHostSeedSpec;
+  ComputeResourceHostSeedSpecSingleHostSpec: ComputeResourceHostSeedSpecSingleHostSpec;
   ComputeResourceSummary: ComputeResourceSummary;
   ConcurrentAccess: ConcurrentAccess;
   ConfigTarget: ConfigTarget;
@@ -8760,6 +9045,10 @@ export interface DataTypes {
   DatastoreOption: DatastoreOption;
   DatastoreSummary: DatastoreSummary;
   Description: Description;
+  DesiredSoftwareSpec: DesiredSoftwareSpec;
+  DesiredSoftwareSpecBaseImageSpec: DesiredSoftwareSpecBaseImageSpec;
+  DesiredSoftwareSpecComponentSpec: DesiredSoftwareSpecComponentSpec;
+  DesiredSoftwareSpecVendorAddOnSpec: DesiredSoftwareSpecVendorAddOnSpec;
   DeviceBackedVirtualDiskSpec: DeviceBackedVirtualDiskSpec;
   DeviceGroupId: DeviceGroupId;
   DeviceHotPlugNotSupported: DeviceHotPlugNotSupported;
@@ -8918,6 +9207,7 @@ export interface DataTypes {
   GuestWindowsFileAttributes: GuestWindowsFileAttributes;
   GuestWindowsProgramSpec: GuestWindowsProgramSpec;
   HealthSystemRuntime: HealthSystemRuntime;
+  HostAccountSpec: HostAccountSpec;
   HostBIOSInfo: HostBIOSInfo;
   HostCapability: HostCapability;
   HostCommunication: HostCommunication;
@@ -8933,6 +9223,8 @@ export interface DataTypes {
   HostDatastoreBrowserSearchResults: HostDatastoreBrowserSearchResults;
   HostDatastoreBrowserSearchSpec: HostDatastoreBrowserSearchSpec;
   HostDatastoreSystemCapabilities: HostDatastoreSystemCapabilities;
+  HostDateTimeInfo: HostDateTimeInfo;
+  HostDateTimeSystemTimeZone: HostDateTimeSystemTimeZone;
   HostDevice: HostDevice;
   HostDhcpService: HostDhcpService;
   HostDhcpServiceConfig: HostDhcpServiceConfig;
@@ -9008,6 +9300,7 @@ export interface DataTypes {
   HostNicTeamingPolicy: HostNicTeamingPolicy;
   HostNotConnected: HostNotConnected;
   HostNotReachable: HostNotReachable;
+  HostNtpConfig: HostNtpConfig;
   HostNumaInfo: HostNumaInfo;
   HostNumaNode: HostNumaNode;
   HostNumericSensorInfo: HostNumericSensorInfo;
@@ -9023,12 +9316,15 @@ export interface DataTypes {
   HostPortGroupConfig: HostPortGroupConfig;
   HostPortGroupPort: HostPortGroupPort;
   HostPortGroupSpec: HostPortGroupSpec;
+  HostPosixAccountSpec: HostPosixAccountSpec;
   HostProtocolEndpoint: HostProtocolEndpoint;
   HostProxySwitch: HostProxySwitch;
   HostProxySwitchConfig: HostProxySwitchConfig;
   HostProxySwitchEnsInfo: HostProxySwitchEnsInfo;
   HostProxySwitchHostLagConfig: HostProxySwitchHostLagConfig;
   HostProxySwitchSpec: HostProxySwitchSpec;
+  HostPtpConfig: HostPtpConfig;
+  HostPtpConfigPtpPort: HostPtpConfigPtpPort;
   HostQualifiedName: HostQualifiedName;
   HostRdmaDevice: HostRdmaDevice;
   HostRdmaDeviceBacking: HostRdmaDeviceBacking;
@@ -9158,6 +9454,7 @@ export interface DataTypes {
   ManagedByInfo: ManagedByInfo;
   ManagedEntityEventArgument: ManagedEntityEventArgument;
   ManagedObjectNotFound: ManagedObjectNotFound;
+  MemorySnapshotOnIndependentDisk: MemorySnapshotOnIndependentDisk;
   MethodDescription: MethodDescription;
   MethodDisabled: MethodDisabled;
   MethodFault: MethodFault;
@@ -9194,6 +9491,7 @@ export interface DataTypes {
   NotFound: NotFound;
   NotImplemented: NotImplemented;
   NotSupported: NotSupported;
+  NotUserConfigurableProperty: NotUserConfigurableProperty;
   NumericRange: NumericRange;
   ObjectContent: ObjectContent;
   ObjectSpec: ObjectSpec;
@@ -9214,18 +9512,23 @@ export interface DataTypes {
   OvfFault: OvfFault;
   OvfFile: OvfFile;
   OvfFileItem: OvfFileItem;
+  OvfImport: OvfImport;
   OvfImportParams: OvfImportParams;
+  OvfInvalidPackage: OvfInvalidPackage;
   OvfManagerCommonParams: OvfManagerCommonParams;
   OvfNetworkInfo: OvfNetworkInfo;
   OvfNetworkMapping: OvfNetworkMapping;
+  OvfOptionInfo: OvfOptionInfo;
   OvfParseDescriptorParams: OvfParseDescriptorParams;
   OvfParseDescriptorResult: OvfParseDescriptorResult;
   OvfResourceMap: OvfResourceMap;
   OvfStorageProfileMapping: OvfStorageProfileMapping;
+  OvfUnsupportedPackage: OvfUnsupportedPackage;
   OvfValidateHostParams: OvfValidateHostParams;
   ParaVirtualSCSIController: ParaVirtualSCSIController;
   ParaVirtualSCSIControllerOption: ParaVirtualSCSIControllerOption;
   PasswordExpired: PasswordExpired;
+  PerfCompositeMetric: PerfCompositeMetric;
   PerfCounterInfo: PerfCounterInfo;
   PerfEntityMetric: PerfEntityMetric;
   PerfEntityMetricBase: PerfEntityMetricBase;
@@ -9245,6 +9548,7 @@ export interface DataTypes {
   PhysicalNicLinkInfo: PhysicalNicLinkInfo;
   PhysicalNicSpec: PhysicalNicSpec;
   PlatformConfigFault: PlatformConfigFault;
+  PosixUserSearchResult: PosixUserSearchResult;
   PrivilegeAvailability: PrivilegeAvailability;
   PrivilegePolicyDef: PrivilegePolicyDef;
   ProfileEventArgument: ProfileEventArgument;
@@ -9302,6 +9606,7 @@ export interface DataTypes {
   SingleMac: SingleMac;
   SnapshotDisabled: SnapshotDisabled;
   SnapshotFault: SnapshotFault;
+  SnapshotIncompatibleDeviceInVm: SnapshotIncompatibleDeviceInVm;
   SnapshotSelectionSpec: SnapshotSelectionSpec;
   StorageDrsOptionSpec: StorageDrsOptionSpec;
   StorageDrsVmConfigInfo: StorageDrsVmConfigInfo;
@@ -9334,6 +9639,7 @@ export interface DataTypes {
   TicketedSessionAuthentication: TicketedSessionAuthentication;
   Timedout: Timedout;
   TooManyDisksOnLegacyHost: TooManyDisksOnLegacyHost;
+  TooManyHosts: TooManyHosts;
   TooManySnapshotLevels: TooManySnapshotLevels;
   ToolsConfigInfo: ToolsConfigInfo;
   ToolsConfigInfoToolsLastInstallInfo: ToolsConfigInfoToolsLastInstallInfo;
@@ -9342,15 +9648,20 @@ export interface DataTypes {
   TypeDescription: TypeDescription;
   UnexpectedFault: UnexpectedFault;
   UpdateSet: UpdateSet;
+  UsbScanCodeSpec: UsbScanCodeSpec;
+  UsbScanCodeSpecKeyEvent: UsbScanCodeSpecKeyEvent;
+  UsbScanCodeSpecModifierType: UsbScanCodeSpecModifierType;
   UserLoginSessionEvent: UserLoginSessionEvent;
   UserLogoutSessionEvent: UserLogoutSessionEvent;
   UserNotFound: UserNotFound;
   UserPrivilegeResult: UserPrivilegeResult;
+  UserSearchResult: UserSearchResult;
   UserSession: UserSession;
   VASAStorageArray: VASAStorageArray;
   VASAStorageArrayDiscoveryFcTransport: VASAStorageArrayDiscoveryFcTransport;
   VASAStorageArrayDiscoveryIpTransport: VASAStorageArrayDiscoveryIpTransport;
   VASAStorageArrayDiscoverySvcInfo: VASAStorageArrayDiscoverySvcInfo;
+  VAppConfigFault: VAppConfigFault;
   VAppConfigInfo: VAppConfigInfo;
   VAppConfigSpec: VAppConfigSpec;
   VAppEntityConfigInfo: VAppEntityConfigInfo;
@@ -9359,6 +9670,7 @@ export interface DataTypes {
   VAppOvfSectionSpec: VAppOvfSectionSpec;
   VAppProductInfo: VAppProductInfo;
   VAppProductSpec: VAppProductSpec;
+  VAppPropertyFault: VAppPropertyFault;
   VAppPropertyInfo: VAppPropertyInfo;
   VAppPropertySpec: VAppPropertySpec;
   VAppTaskInProgress: VAppTaskInProgress;
@@ -9569,6 +9881,7 @@ export interface DataTypes {
   VirtualMachineInstantCloneSpec: VirtualMachineInstantCloneSpec;
   VirtualMachineLegacyNetworkSwitchInfo: VirtualMachineLegacyNetworkSwitchInfo;
   VirtualMachineMessage: VirtualMachineMessage;
+  VirtualMachineMksTicket: VirtualMachineMksTicket;
   VirtualMachineNetworkInfo: VirtualMachineNetworkInfo;
   VirtualMachineNetworkShaperInfo: VirtualMachineNetworkShaperInfo;
   VirtualMachineParallelInfo: VirtualMachineParallelInfo;
@@ -9772,6 +10085,7 @@ export interface DataTypes {
   VmStartingEvent: VmStartingEvent;
   VmStoppingEvent: VmStoppingEvent;
   VmSuspendedEvent: VmSuspendedEvent;
+  VmToolsUpgradeFault: VmToolsUpgradeFault;
   VmUuidAssignedEvent: VmUuidAssignedEvent;
   VmfsDatastoreInfo: VmfsDatastoreInfo;
   VmfsUnmapBandwidthSpec: VmfsUnmapBandwidthSpec;
@@ -10060,6 +10374,11 @@ export interface ManagedTypes {
   GuestFileManager: {
   };
   GuestOperationsManager: {
+    authManager?: ManagedObjectReference<"GuestAuthManager">;
+    fileManager?: ManagedObjectReference<"GuestFileManager">;
+    processManager?: ManagedObjectReference<"GuestProcessManager">;
+    guestWindowsRegistryManager?: ManagedObjectReference<"GuestWindowsRegistryManager">;
+    aliasManager?: ManagedObjectReference<"GuestAliasManager">;
   };
   GuestProcessManager: {
   };
@@ -10101,6 +10420,7 @@ export interface ManagedTypes {
     capabilities: HostDatastoreSystemCapabilities;
   };
   HostDateTimeSystem: {
+    dateTimeInfo: HostDateTimeInfo;
   };
   HostDiagnosticSystem: {
   };
@@ -10332,6 +10652,8 @@ export interface ManagedTypes {
   OverheadMemoryManager: {
   };
   OvfManager: {
+    ovfImportOption?: OvfOptionInfo[];
+    ovfExportOption?: OvfOptionInfo[];
   };
   PerformanceManager: {
     description: PerformanceDescription;
@@ -10449,6 +10771,7 @@ export interface ManagedTypes {
   TenantTenantManager: {
   };
   UserDirectory: {
+    domainList?: string[];
   };
   VStorageObjectManagerBase: {
   };
@@ -10576,12 +10899,15 @@ export interface ManagedTypes {
 export interface Methods {
   AcquireCloneTicket: { on: ManagedObjectReference<"SessionManager">; parameters: {  }; result: string; };
   AcquireGenericServiceTicket: { on: ManagedObjectReference<"SessionManager">; parameters: { spec: SessionManagerServiceRequestSpec; }; result: SessionManagerGenericServiceTicket; };
+  AcquireMksTicket: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: VirtualMachineMksTicket; };
   AcquireTicket: { on: ManagedObjectReference<"VirtualMachine">; parameters: { ticketType: string; }; result: VirtualMachineTicket; };
   AddAuthorizationRole: { on: ManagedObjectReference<"AuthorizationManager">; parameters: { name: string; privIds?: string[]; }; result: number; };
   AddCustomFieldDef: { on: ManagedObjectReference<"CustomFieldsManager">; parameters: { name: string; moType?: string; fieldDefPolicy?: PrivilegePolicyDef; fieldPolicy?: PrivilegePolicyDef; }; result: CustomFieldDef; };
   AddDVPortgroup_Task: { on: ManagedObjectReference<"DistributedVirtualSwitch" | "VmwareDistributedVirtualSwitch">; parameters: { spec: DVPortgroupConfigSpec[]; }; result: ManagedObjectReference<"Task">; taskResult: void; };
+  AddHost_Task: { on: ManagedObjectReference<"ClusterComputeResource">; parameters: { spec: HostConnectSpec; asConnected: boolean; resourcePool?: ManagedObjectReference<"ResourcePool" | "VirtualApp">; license?: string; }; result: ManagedObjectReference<"Task">; taskResult: ManagedObjectReference<"HostSystem">; };
   AddLicense: { on: ManagedObjectReference<"LicenseManager">; parameters: { licenseKey: string; labels?: KeyValue[]; }; result: LicenseManagerLicenseInfo; };
   AddPortGroup: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { portgrp: HostPortGroupSpec; }; result: void; };
+  AddStandaloneHost_Task: { on: ManagedObjectReference<"Folder" | "StoragePod">; parameters: { spec: HostConnectSpec; compResSpec?: ComputeResourceConfigSpec; addConnected: boolean; license?: string; }; result: ManagedObjectReference<"Task">; taskResult: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource">; };
   AddVirtualSwitch: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { vswitchName: string; spec?: HostVirtualSwitchSpec; }; result: void; };
   AnswerVM: { on: ManagedObjectReference<"VirtualMachine">; parameters: { questionId: string; answerChoice: string; }; result: void; };
   AttachDisk_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { diskId: ID; datastore: ManagedObjectReference<"Datastore">; controllerKey?: number; unitNumber?: number; }; result: ManagedObjectReference<"Task">; taskResult: void; };
@@ -10602,6 +10928,7 @@ export interface Methods {
   CopyDatastoreFile_Task: { on: ManagedObjectReference<"FileManager">; parameters: { sourceName: string; sourceDatacenter?: ManagedObjectReference<"Datacenter">; destinationName: string; destinationDatacenter?: ManagedObjectReference<"Datacenter">; force?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   CopyVirtualDisk_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { sourceName: string; sourceDatacenter?: ManagedObjectReference<"Datacenter">; destName: string; destDatacenter?: ManagedObjectReference<"Datacenter">; destSpec?: VirtualDiskSpec; force?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: string; };
   CreateChildDisk_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { childName: string; childDatacenter?: ManagedObjectReference<"Datacenter">; parentName: string; parentDatacenter?: ManagedObjectReference<"Datacenter">; isLinkedClone: boolean; }; result: ManagedObjectReference<"Task">; taskResult: string; };
+  CreateClusterEx: { on: ManagedObjectReference<"Folder" | "StoragePod">; parameters: { name: string; spec: ClusterConfigSpecEx; }; result: ManagedObjectReference<"ClusterComputeResource">; };
   CreateCollectorForEvents: { on: ManagedObjectReference<"EventManager">; parameters: { filter: EventFilterSpec; }; result: ManagedObjectReference<"EventHistoryCollector">; };
   CreateCollectorForTasks: { on: ManagedObjectReference<"TaskManager">; parameters: { filter: TaskFilterSpec; }; result: ManagedObjectReference<"TaskHistoryCollector">; };
   CreateContainerView: { on: ManagedObjectReference<"ViewManager">; parameters: { container: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "Folder" | "HostSystem" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "StoragePod" | "VirtualApp" | "VirtualMachine" | "VmwareDistributedVirtualSwitch">; type?: string[]; recursive: boolean; }; result: ManagedObjectReference<"ContainerView">; };
@@ -10621,11 +10948,14 @@ export interface Methods {
   CreateNasDatastore: { on: ManagedObjectReference<"HostDatastoreSystem">; parameters: { spec: HostNasVolumeSpec; }; result: ManagedObjectReference<"Datastore">; };
   CreatePropertyCollector: { on: ManagedObjectReference<"PropertyCollector">; parameters: {  }; result: ManagedObjectReference<"PropertyCollector">; };
   CreateResourcePool: { on: ManagedObjectReference<"ResourcePool" | "VirtualApp">; parameters: { name: string; spec: ResourceConfigSpec; }; result: ManagedObjectReference<"ResourcePool" | "VirtualApp">; };
+  CreateScreenshot_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: string; };
   CreateSnapshotEx_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { name: string; description?: string; memory: boolean; quiesceSpec?: VirtualMachineGuestQuiesceSpec; }; result: ManagedObjectReference<"Task">; taskResult: ManagedObjectReference<"VirtualMachineSnapshot">; };
   CreateSnapshot_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { name: string; description?: string; memory: boolean; quiesce: boolean; }; result: ManagedObjectReference<"Task">; taskResult: ManagedObjectReference<"VirtualMachineSnapshot">; };
   CreateTask: { on: ManagedObjectReference<"TaskManager">; parameters: { obj: ManagedObjectReference; taskTypeId: string; initiatedBy?: string; cancelable: boolean; parentTaskKey?: string; activationId?: string; }; result: TaskInfo; };
   CreateTemporaryDirectoryInGuest: { on: ManagedObjectReference<"GuestFileManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; prefix: string; suffix: string; directoryPath?: string; }; result: string; };
   CreateTemporaryFileInGuest: { on: ManagedObjectReference<"GuestFileManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; prefix: string; suffix: string; directoryPath?: string; }; result: string; };
+  CreateUser: { on: ManagedObjectReference<"HostLocalAccountManager">; parameters: { user: HostAccountSpec; }; result: void; };
+  CreateVApp: { on: ManagedObjectReference<"ResourcePool" | "VirtualApp">; parameters: { name: string; resSpec: ResourceConfigSpec; configSpec: VAppConfigSpec; vmFolder?: ManagedObjectReference<"Folder" | "StoragePod">; }; result: ManagedObjectReference<"VirtualApp">; };
   CreateVM_Task: { on: ManagedObjectReference<"Folder" | "StoragePod">; parameters: { config: VirtualMachineConfigSpec; pool: ManagedObjectReference<"ResourcePool" | "VirtualApp">; host?: ManagedObjectReference<"HostSystem">; }; result: ManagedObjectReference<"Task">; taskResult: ManagedObjectReference<"VirtualMachine">; };
   CreateVirtualDisk_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { name: string; datacenter?: ManagedObjectReference<"Datacenter">; spec: VirtualDiskSpec; }; result: ManagedObjectReference<"Task">; taskResult: string; };
   CurrentTime: { on: ManagedObjectReference<"ServiceInstance">; parameters: {  }; result: Date; };
@@ -10640,6 +10970,7 @@ export interface Methods {
   DeleteVirtualDisk_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { name: string; datacenter?: ManagedObjectReference<"Datacenter">; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   DestroyChildren: { on: ManagedObjectReference<"ResourcePool" | "VirtualApp">; parameters: {  }; result: void; };
   DestroyCollector: { on: ManagedObjectReference<"EventHistoryCollector" | "HistoryCollector" | "TaskHistoryCollector">; parameters: {  }; result: void; };
+  DestroyNetwork: { on: ManagedObjectReference<"DistributedVirtualPortgroup" | "Network" | "OpaqueNetwork">; parameters: {  }; result: void; };
   DestroyPropertyCollector: { on: ManagedObjectReference<"PropertyCollector">; parameters: {  }; result: void; };
   DestroyPropertyFilter: { on: ManagedObjectReference<"PropertyFilter">; parameters: {  }; result: void; };
   DestroyView: { on: ManagedObjectReference<"ContainerView" | "InventoryView" | "ListView" | "ManagedObjectView" | "View">; parameters: {  }; result: void; };
@@ -10708,31 +11039,39 @@ export interface Methods {
   MakeDirectoryInGuest: { on: ManagedObjectReference<"GuestFileManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; directoryPath: string; createParentDirectories: boolean; }; result: void; };
   MarkAsTemplate: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   MarkAsVirtualMachine: { on: ManagedObjectReference<"VirtualMachine">; parameters: { pool: ManagedObjectReference<"ResourcePool" | "VirtualApp">; host?: ManagedObjectReference<"HostSystem">; }; result: void; };
+  MergePermissions: { on: ManagedObjectReference<"AuthorizationManager">; parameters: { srcRoleId: number; dstRoleId: number; }; result: void; };
   ModifyListView: { on: ManagedObjectReference<"ListView">; parameters: { add?: ManagedObjectReference[]; remove?: ManagedObjectReference[]; }; result: ManagedObjectReference[]; };
+  MountToolsInstaller: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   MoveDatastoreFile_Task: { on: ManagedObjectReference<"FileManager">; parameters: { sourceName: string; sourceDatacenter?: ManagedObjectReference<"Datacenter">; destinationName: string; destinationDatacenter?: ManagedObjectReference<"Datacenter">; force?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   MoveDirectoryInGuest: { on: ManagedObjectReference<"GuestFileManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; srcDirectoryPath: string; dstDirectoryPath: string; }; result: void; };
   MoveFileInGuest: { on: ManagedObjectReference<"GuestFileManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; srcFilePath: string; dstFilePath: string; overwrite: boolean; }; result: void; };
   MoveIntoFolder_Task: { on: ManagedObjectReference<"Folder" | "StoragePod">; parameters: { list: (ManagedObjectReference<"ClusterComputeResource" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "Folder" | "HostSystem" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "StoragePod" | "VirtualApp" | "VirtualMachine" | "VmwareDistributedVirtualSwitch">)[]; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   MoveIntoResourcePool: { on: ManagedObjectReference<"ResourcePool" | "VirtualApp">; parameters: { list: (ManagedObjectReference<"ClusterComputeResource" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "Folder" | "HostSystem" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "StoragePod" | "VirtualApp" | "VirtualMachine" | "VmwareDistributedVirtualSwitch">)[]; }; result: void; };
+  MoveInto_Task: { on: ManagedObjectReference<"ClusterComputeResource">; parameters: { host: ManagedObjectReference<"HostSystem">[]; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   MoveVirtualDisk_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { sourceName: string; sourceDatacenter?: ManagedObjectReference<"Datacenter">; destName: string; destDatacenter?: ManagedObjectReference<"Datacenter">; force?: boolean; profile?: VirtualMachineProfileSpec[]; }; result: ManagedObjectReference<"Task">; taskResult: string; };
   ParseDescriptor: { on: ManagedObjectReference<"OvfManager">; parameters: { ovfDescriptor: string; pdp: OvfParseDescriptorParams; }; result: OvfParseDescriptorResult; };
   PostEvent: { on: ManagedObjectReference<"EventManager">; parameters: { eventToPost: Event; taskInfo?: TaskInfo; }; result: void; };
+  PowerOffVApp_Task: { on: ManagedObjectReference<"VirtualApp">; parameters: { force: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   PowerOffVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: void; };
   PowerOnMultiVM_Task: { on: ManagedObjectReference<"Datacenter">; parameters: { vm: ManagedObjectReference<"VirtualMachine">[]; option?: OptionValue[]; }; result: ManagedObjectReference<"Task">; taskResult: ClusterPowerOnVmResult; };
+  PowerOnVApp_Task: { on: ManagedObjectReference<"VirtualApp">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: void; };
   PowerOnVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { host?: ManagedObjectReference<"HostSystem">; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   PromoteDisks_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { unlink: boolean; disks?: VirtualDisk[]; }; result: ManagedObjectReference<"Task">; taskResult: void; };
+  PutUsbScanCodes: { on: ManagedObjectReference<"VirtualMachine">; parameters: { spec: UsbScanCodeSpec; }; result: number; };
   QueryAssignedLicenses: { on: ManagedObjectReference<"LicenseAssignmentManager">; parameters: { entityId?: string; }; result: LicenseAssignmentManagerLicenseAssignment[]; };
   QueryAvailablePerfMetric: { on: ManagedObjectReference<"PerformanceManager">; parameters: { entity: ManagedObjectReference; beginTime?: Date; endTime?: Date; intervalId?: number; }; result: PerfMetricId[]; };
   QueryConfigOption: { on: ManagedObjectReference<"EnvironmentBrowser">; parameters: { key?: string; host?: ManagedObjectReference<"HostSystem">; }; result: VirtualMachineConfigOption | undefined; };
   QueryConfigOptionDescriptor: { on: ManagedObjectReference<"EnvironmentBrowser">; parameters: {  }; result: VirtualMachineConfigOptionDescriptor[]; };
   QueryConfigOptionEx: { on: ManagedObjectReference<"EnvironmentBrowser">; parameters: { spec?: EnvironmentBrowserConfigOptionQuerySpec; }; result: VirtualMachineConfigOption | undefined; };
   QueryConfigTarget: { on: ManagedObjectReference<"EnvironmentBrowser">; parameters: { host?: ManagedObjectReference<"HostSystem">; }; result: ConfigTarget | undefined; };
+  QueryDateTime: { on: ManagedObjectReference<"HostDateTimeSystem">; parameters: {  }; result: Date; };
   QueryDescriptions: { on: ManagedObjectReference<"DiagnosticManager">; parameters: { host?: ManagedObjectReference<"HostSystem">; }; result: DiagnosticManagerLogDescriptor[]; };
   QueryDvsByUuid: { on: ManagedObjectReference<"DistributedVirtualSwitchManager">; parameters: { uuid: string; }; result: ManagedObjectReference<"DistributedVirtualSwitch" | "VmwareDistributedVirtualSwitch"> | undefined; };
   QueryEvents: { on: ManagedObjectReference<"EventManager">; parameters: { filter: EventFilterSpec; eventViewSpec?: EventManagerEventViewSpec; }; result: Event[]; };
   QueryLicenseUsage: { on: ManagedObjectReference<"LicenseManager">; parameters: { host?: ManagedObjectReference<"HostSystem">; }; result: LicenseUsageInfo; };
   QueryOptions: { on: ManagedObjectReference<"OptionManager">; parameters: { name?: string; }; result: OptionValue[]; };
   QueryPerf: { on: ManagedObjectReference<"PerformanceManager">; parameters: { querySpec: PerfQuerySpec[]; }; result: PerfEntityMetricBase[]; };
+  QueryPerfComposite: { on: ManagedObjectReference<"PerformanceManager">; parameters: { querySpec: PerfQuerySpec; }; result: PerfCompositeMetric; };
   QueryPerfCounter: { on: ManagedObjectReference<"PerformanceManager">; parameters: { counterId: number[]; }; result: PerfCounterInfo[]; };
   QueryPerfCounterByLevel: { on: ManagedObjectReference<"PerformanceManager">; parameters: { level: number; }; result: PerfCounterInfo[]; };
   QueryPerfProviderSummary: { on: ManagedObjectReference<"PerformanceManager">; parameters: { entity: ManagedObjectReference; }; result: PerfProviderSummary; };
@@ -10748,6 +11087,7 @@ export interface Methods {
   RebootGuest: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   ReconcileDatastoreInventory_Task: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { datastore: ManagedObjectReference<"Datastore">; deepCleansing?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconfigVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { spec: VirtualMachineConfigSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };
+  ReconfigureComputeResource_Task: { on: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource">; parameters: { spec: ComputeResourceConfigSpec; modify: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconfigureDVPortgroup_Task: { on: ManagedObjectReference<"DistributedVirtualPortgroup">; parameters: { spec: DVPortgroupConfigSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconfigureDvs_Task: { on: ManagedObjectReference<"DistributedVirtualSwitch" | "VmwareDistributedVirtualSwitch">; parameters: { spec: DVSConfigSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconnectHost_Task: { on: ManagedObjectReference<"HostSystem">; parameters: { cnxSpec?: HostConnectSpec; reconnectSpec?: HostSystemReconnectSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };
@@ -10759,6 +11099,7 @@ export interface Methods {
   RefreshStorageInfo: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   RefreshStorageSystem: { on: ManagedObjectReference<"HostStorageSystem">; parameters: {  }; result: void; };
   RegisterDisk: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { path: string; name?: string; }; result: VStorageObject; };
+  RegisterExtension: { on: ManagedObjectReference<"ExtensionManager">; parameters: { extension: Extension; }; result: void; };
   RegisterVM_Task: { on: ManagedObjectReference<"Folder" | "StoragePod">; parameters: { path: string; name?: string; asTemplate: boolean; pool?: ManagedObjectReference<"ResourcePool" | "VirtualApp">; host?: ManagedObjectReference<"HostSystem">; }; result: ManagedObjectReference<"Task">; taskResult: ManagedObjectReference<"VirtualMachine">; };
   Reload: { on: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "Folder" | "HostSystem" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "StoragePod" | "VirtualApp" | "VirtualMachine" | "VmwareDistributedVirtualSwitch">; parameters: {  }; result: void; };
   RelocateVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { spec: VirtualMachineRelocateSpec; priority?: VirtualMachineMovePriority; }; result: ManagedObjectReference<"Task">; taskResult: void; };
@@ -10771,6 +11112,7 @@ export interface Methods {
   RemoveLicense: { on: ManagedObjectReference<"LicenseManager">; parameters: { licenseKey: string; }; result: void; };
   RemovePortGroup: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { pgName: string; }; result: void; };
   RemoveSnapshot_Task: { on: ManagedObjectReference<"VirtualMachineSnapshot">; parameters: { removeChildren: boolean; consolidate?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
+  RemoveUser: { on: ManagedObjectReference<"HostLocalAccountManager">; parameters: { userName: string; }; result: void; };
   RemoveVirtualSwitch: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { vswitchName: string; }; result: void; };
   RenameCustomFieldDef: { on: ManagedObjectReference<"CustomFieldsManager">; parameters: { key: number; name: string; }; result: void; };
   RenameSnapshot: { on: ManagedObjectReference<"VirtualMachineSnapshot">; parameters: { name?: string; description?: string; }; result: void; };
@@ -10779,6 +11121,7 @@ export interface Methods {
   RescanAllHba: { on: ManagedObjectReference<"HostStorageSystem">; parameters: {  }; result: void; };
   RescanVmfs: { on: ManagedObjectReference<"HostStorageSystem">; parameters: {  }; result: void; };
   ResetCollector: { on: ManagedObjectReference<"EventHistoryCollector" | "HistoryCollector" | "TaskHistoryCollector">; parameters: {  }; result: void; };
+  ResetEntityPermissions: { on: ManagedObjectReference<"AuthorizationManager">; parameters: { entity: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "Folder" | "HostSystem" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "StoragePod" | "VirtualApp" | "VirtualMachine" | "VmwareDistributedVirtualSwitch">; permission?: Permission[]; }; result: void; };
   ResetListView: { on: ManagedObjectReference<"ListView">; parameters: { obj?: ManagedObjectReference[]; }; result: ManagedObjectReference[]; };
   ResetListViewFromView: { on: ManagedObjectReference<"ListView">; parameters: { view: ManagedObjectReference<"ContainerView" | "InventoryView" | "ListView" | "ManagedObjectView" | "View">; }; result: void; };
   ResetVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: void; };
@@ -10790,6 +11133,7 @@ export interface Methods {
   RetrieveRolePermissions: { on: ManagedObjectReference<"AuthorizationManager">; parameters: { roleId: number; }; result: Permission[]; };
   RetrieveServiceContent: { on: ManagedObjectReference<"ServiceInstance">; parameters: {  }; result: ServiceContent; };
   RetrieveSnapshotInfo: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { id: ID; datastore: ManagedObjectReference<"Datastore">; }; result: VStorageObjectSnapshotInfo; };
+  RetrieveUserGroups: { on: ManagedObjectReference<"UserDirectory">; parameters: { domain?: string; searchStr: string; belongsToGroup?: string; belongsToUser?: string; exactMatch: boolean; findUsers: boolean; findGroups: boolean; }; result: UserSearchResult[]; };
   RetrieveVStorageObject: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { id: ID; datastore: ManagedObjectReference<"Datastore">; diskInfoFlags?: string[]; }; result: VStorageObject; };
   RetrieveVStorageObjectState: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { id: ID; datastore: ManagedObjectReference<"Datastore">; }; result: VStorageObjectStateInfo; };
   RevertToCurrentSnapshot_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { host?: ManagedObjectReference<"HostSystem">; suppressPowerOn?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
@@ -10814,21 +11158,28 @@ export interface Methods {
   StartProgramInGuest: { on: ManagedObjectReference<"GuestProcessManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; spec: GuestProgramSpec; }; result: Long; };
   StartService: { on: ManagedObjectReference<"HostServiceSystem">; parameters: { id: string; }; result: void; };
   StopService: { on: ManagedObjectReference<"HostServiceSystem">; parameters: { id: string; }; result: void; };
+  SuspendVApp_Task: { on: ManagedObjectReference<"VirtualApp">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: void; };
   SuspendVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: void; };
   TerminateProcessInGuest: { on: ManagedObjectReference<"GuestProcessManager">; parameters: { vm: ManagedObjectReference<"VirtualMachine">; auth: GuestAuthentication; pid: Long; }; result: void; };
   TerminateSession: { on: ManagedObjectReference<"SessionManager">; parameters: { sessionId: string[]; }; result: void; };
   TerminateVM: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
+  UnmountToolsInstaller: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   UnregisterExtension: { on: ManagedObjectReference<"ExtensionManager">; parameters: { extensionKey: string; }; result: void; };
   UnregisterVM: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   UpdateAssignedLicense: { on: ManagedObjectReference<"LicenseAssignmentManager">; parameters: { entity: string; licenseKey: string; entityDisplayName?: string; }; result: LicenseManagerLicenseInfo; };
   UpdateAuthorizationRole: { on: ManagedObjectReference<"AuthorizationManager">; parameters: { roleId: number; newName: string; privIds?: string[]; }; result: void; };
+  UpdateChildResourceConfiguration: { on: ManagedObjectReference<"ResourcePool" | "VirtualApp">; parameters: { spec: ResourceConfigSpec[]; }; result: void; };
   UpdateConfig: { on: ManagedObjectReference<"ResourcePool" | "VirtualApp">; parameters: { name?: string; config?: ResourceConfigSpec; }; result: void; };
+  UpdateDateTime: { on: ManagedObjectReference<"HostDateTimeSystem">; parameters: { dateTime: Date; }; result: void; };
+  UpdateExtension: { on: ManagedObjectReference<"ExtensionManager">; parameters: { extension: Extension; }; result: void; };
   UpdateLicenseLabel: { on: ManagedObjectReference<"LicenseManager">; parameters: { licenseKey: string; labelKey: string; labelValue: string; }; result: void; };
   UpdateOptions: { on: ManagedObjectReference<"OptionManager">; parameters: { changedValue: OptionValue[]; }; result: void; };
   UpdatePortGroup: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { pgName: string; portgrp: HostPortGroupSpec; }; result: void; };
   UpdateProgress: { on: ManagedObjectReference<"Task">; parameters: { percentDone: number; }; result: void; };
   UpdateRuleset: { on: ManagedObjectReference<"HostFirewallSystem">; parameters: { id: string; spec: HostFirewallRulesetRulesetSpec; }; result: void; };
   UpdateServicePolicy: { on: ManagedObjectReference<"HostServiceSystem">; parameters: { id: string; policy: string; }; result: void; };
+  UpdateUser: { on: ManagedObjectReference<"HostLocalAccountManager">; parameters: { user: HostAccountSpec; }; result: void; };
+  UpdateVAppConfig: { on: ManagedObjectReference<"VirtualApp">; parameters: { spec: VAppConfigSpec; }; result: void; };
   UpdateVirtualSwitch: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { vswitchName: string; spec: HostVirtualSwitchSpec; }; result: void; };
   UpgradeVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { version?: string; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   VCenterUpdateVStorageObjectMetadataEx_Task: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { id: ID; datastore: ManagedObjectReference<"Datastore">; metadata?: KeyValue[]; deleteKeys?: string[]; }; result: ManagedObjectReference<"Task">; taskResult: VStorageObject; };
@@ -10838,4 +11189,5 @@ export interface Methods {
   WaitForUpdatesEx: { on: ManagedObjectReference<"PropertyCollector">; parameters: { version?: string; options?: WaitOptions; }; result: UpdateSet | undefined; };
   ZeroFillVirtualDisk_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { name: string; datacenter?: ManagedObjectReference<"Datacenter">; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   setCustomValue: { on: ManagedObjectReference<"Alarm" | "ClusterComputeResource" | "ClusterEVCManager" | "ComputeResource" | "Datacenter" | "Datastore" | "DistributedVirtualPortgroup" | "DistributedVirtualSwitch" | "ExtensibleManagedObject" | "Folder" | "HostCpuSchedulerSystem" | "HostFirewallSystem" | "HostGraphicsManager" | "HostMemorySystem" | "HostNetworkSystem" | "HostPciPassthruSystem" | "HostServiceSystem" | "HostStorageSystem" | "HostSystem" | "HostVMotionSystem" | "HostVirtualNicManager" | "ManagedEntity" | "Network" | "OpaqueNetwork" | "ResourcePool" | "ScheduledTask" | "StoragePod" | "Task" | "VirtualApp" | "VirtualMachine" | "VirtualMachineSnapshot" | "VmwareDistributedVirtualSwitch">; parameters: { key: string; value: string; }; result: void; };
+  unregisterVApp_Task: { on: ManagedObjectReference<"VirtualApp">; parameters: {  }; result: ManagedObjectReference<"Task">; taskResult: void; };
 }

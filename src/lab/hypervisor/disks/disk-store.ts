@@ -5,6 +5,7 @@ import { printDescriptor, VmdkError } from "../../../format/vmdk/descriptor.ts";
 import { SECTOR } from "../../../format/vmdk/sparse-extent.ts";
 import { type DiskStore, HypervisorError } from "../contract.ts";
 import { ChainReader } from "./chain-reader.ts";
+import { commitChild, copyLink, setParent } from "./chain-surgery.ts";
 import { type DiskFile, type DiskRoots, diskError, openDiskChain, openDiskFile } from "./disk-files.ts";
 import { fillFromChain } from "./flatten.ts";
 import { createSparseDisk, extendSparseDisk } from "./sparse-writer.ts";
@@ -113,6 +114,20 @@ export function createDiskStore(options: { roots?: DiskRoots } = {}): DiskStore 
           await reader.close();
         }
       }),
+
+    copyLink: (from, to) => guard(to, `copy ${from} to`, async () => copyLink(await openDiskFile(from, roots), to)),
+
+    commit: (child) =>
+      guard(child, "merge into its parent", async () => {
+        const [link, parent] = await openDiskChain(child, roots);
+        if (link === undefined || parent === undefined) throw new VmdkError("the disk has no parent");
+        await commitChild(link, parent);
+      }),
+
+    setParent: (file, parent) =>
+      guard(file, "change the parent of", async () =>
+        setParent(await openDiskFile(file, roots), await openDiskFile(parent, roots)),
+      ),
 
     remove: (file) =>
       guard(file, "remove disk", async () => {
