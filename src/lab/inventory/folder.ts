@@ -4,6 +4,7 @@ import { type Call, type ManagedObject, sessionOf } from "../model/managed-objec
 import { parseDatastorePath } from "../storage/datastore-path.ts";
 import { checkCreate, createVirtualMachine, registerVirtualMachine } from "../vm/provisioning.ts";
 import { destroyVirtualMachine } from "../vm/removal.ts";
+import type { VirtualMachine } from "../vm/virtual-machine.ts";
 import type { LabContext } from "./context.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
 import { ResourcePool } from "./resource-pool.ts";
@@ -40,7 +41,7 @@ export class Folder extends Entity {
       },
       RegisterVM_Task: (p, call) => {
         this.#requireVmFolder();
-        if (p.asTemplate === true) throw new LabFault("NotSupported", "The lab has no templates; register it as a VM.");
+        if (p.asTemplate === true) throw new LabFault("NotSupported", "Register it as a VM, then use MarkAsTemplate.");
         if (p.pool === undefined) throw invalidArgument("pool", "A VM needs a resource pool.");
         const pool = context.registry.getAs(ResourcePool, p.pool, "pool");
         this.#requireHost(p.host);
@@ -147,16 +148,28 @@ export class Folder extends Entity {
         object.changed("parent");
       } else {
         const vm = this.registry.getAs(host.virtualMachineClass, object.reference, "list");
-        const before = vm.parent;
-        const stored = store.inventory.virtualMachines.find(({ id }) => id === vm.reference.value);
-        if (stored) stored.folder = this.reference.value;
-        vm.parent = this;
-        vm.changed("parent");
-        before?.changed("childEntity");
+        this.#adopt(vm);
       }
       this.changed("childEntity");
     }
     await store.save();
+  }
+
+  /** Takes a VM of another folder in. */
+  async take(vm: VirtualMachine): Promise<void> {
+    this.#requireVmFolder();
+    this.#adopt(vm);
+    this.changed("childEntity");
+    await this.context.store.save();
+  }
+
+  #adopt(vm: VirtualMachine): void {
+    const before = vm.parent;
+    const stored = this.context.store.inventory.virtualMachines.find(({ id }) => id === vm.reference.value);
+    if (stored) stored.folder = this.reference.value;
+    vm.parent = this;
+    vm.changed("parent");
+    before?.changed("childEntity");
   }
 
   #contains(other: Entity | undefined): boolean {

@@ -27,6 +27,8 @@ export interface Configuration {
   devices: readonly Device[];
   /** File with the memory of the suspended VM, in its directory. */
   suspendFile: string | undefined;
+  /** A template can be cloned but not powered on or changed. */
+  template: boolean;
 }
 
 export const DEFAULT_HARDWARE_VERSION = "vmx-21";

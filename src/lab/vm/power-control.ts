@@ -31,6 +31,12 @@ export class PowerControl {
     const { vm } = this;
     const { context, configuration } = vm;
     if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOn", vm.powerState);
+    if (configuration.template) {
+      throw new LabFault(
+        "NotSupported",
+        "The operation is not supported on the object: a template cannot be powered on.",
+      );
+    }
     if (configuration.cpus > context.host.threads) {
       throw new LabFault(
         "GenericVmConfigFault",

@@ -53,7 +53,7 @@ export async function createVirtualMachine(
   }
 }
 
-interface Home {
+export interface Home {
   folder: DatastoreFolder;
   /** Of the `.vmx` on the datastore. */
   vmx: string;
@@ -62,7 +62,7 @@ interface Home {
 }
 
 /** `[ds]`: a directory named after the VM, with a number when taken; `[ds] dir/` or `[ds] dir`: there; `….vmx`: exactly that. */
-async function chooseHome(context: LabContext, name: string, vmPathName: string): Promise<Home> {
+export async function chooseHome(context: LabContext, name: string, vmPathName: string): Promise<Home> {
   const parsed = parseDatastorePath(vmPathName);
   const folder = datastoreOf(context.folders, parsed);
   const fileStem = name.replace(/[/\\]/g, "_");
@@ -97,6 +97,34 @@ async function createIn(
   name: string,
   home: Home,
 ): Promise<Reference> {
+  const vm = await install(context, parent, pool, home, async () => {
+    const settings = applySettings(blank(name), spec);
+    const changes = (spec.deviceChange as DataObject[] | undefined) ?? [];
+    const plan = await planDeviceChanges([], changes, deviceEnvironment(context, home.vmPathName, undefined));
+    return {
+      configuration: { ...settings, devices: plan.devices },
+      ...(await makeDiskFiles(context, plan, home.vmPathName)),
+    };
+  });
+  context.events.post("VmCreatedEvent", vm, `Created virtual machine ${name} on ${context.host.name}`);
+  return vm.reference;
+}
+
+/** The disks of a new VM, made, and its configuration. `undo` takes them back, `keep` says that they are in use now. */
+export interface MadeDisks {
+  configuration: Configuration;
+  undo: () => Promise<void>;
+  keep: () => Promise<void>;
+}
+
+/** Puts a new VM into its directory and into the inventory: all of it, or nothing. */
+export async function install(
+  context: LabContext,
+  parent: Entity,
+  pool: ResourcePool,
+  home: Home,
+  make: (directory: string) => Promise<MadeDisks>,
+): Promise<VirtualMachine> {
   const existed = await home.folder.exists(home.directory);
   const directory = await home.folder.resolve(home.directory);
   const vmxFile = await home.folder.resolve(home.vmx);
@@ -107,22 +135,16 @@ async function createIn(
     ...(existed ? {} : { directory }),
   });
   await mkdir(directory, { recursive: true });
-  let undoDisks: (() => Promise<void>) | undefined;
+  let made: MadeDisks | undefined;
   try {
-    const settings = applySettings(blank(name), spec);
-    const changes = (spec.deviceChange as DataObject[] | undefined) ?? [];
-    const plan = await planDeviceChanges([], changes, deviceEnvironment(context, home.vmPathName, undefined));
-    const configuration = { ...settings, devices: plan.devices };
-    const disks = await makeDiskFiles(context, plan, home.vmPathName);
-    undoDisks = disks.undo;
-    await writeAtomically(vmxFile, formatVmx(toVmx(configuration)));
-    const vm = await enroll(context, parent, pool, home.vmPathName, configuration);
-    await disks.keep();
+    made = await make(directory);
+    await writeAtomically(vmxFile, formatVmx(toVmx(made.configuration)));
+    const vm = await enroll(context, parent, pool, home.vmPathName, made.configuration);
+    await made.keep();
     await journal();
-    context.events.post("VmCreatedEvent", vm, `Created virtual machine ${name} on ${context.host.name}`);
-    return vm.reference;
+    return vm;
   } catch (error) {
-    await undoDisks?.();
+    await made?.undo();
     await rm(vmxFile, { force: true });
     if (!existed) await removeOwnFiles(directory);
     await journal();
@@ -152,6 +174,7 @@ function blank(name: string): Configuration {
     recorded: {},
     devices: [],
     suspendFile: undefined,
+    template: false,
   };
 }
 

@@ -22,6 +22,7 @@ export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise
     );
   }
   refuseUnknownSettings(spec);
+  if (before.template) refuseOnTemplate(spec);
   if (vm.powerState !== "poweredOff") refuseOfflineSettings(spec, vm.powerState);
   refuseMove(vm, spec);
   const running = vm.powerState === "poweredOn";
@@ -54,6 +55,13 @@ export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise
     vm.touch("config");
   }
   await removeDiskFiles(vm.context, plan.deleteDisks);
+}
+
+/** As on vCenter: of a template only name and notes can change. */
+function refuseOnTemplate(spec: DataObject): void {
+  const other = Object.keys(spec).find((name) => !["_type", "changeVersion", "name", "annotation"].includes(name));
+  if (other === undefined) return;
+  throw new LabFault("NotSupported", `The operation is not supported on the object: '${other}' of a template.`);
 }
 
 function refuseMove(vm: VirtualMachine, spec: DataObject): void {

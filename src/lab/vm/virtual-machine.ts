@@ -16,6 +16,7 @@ import type { Configuration } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
 import type { VolatileGuestInfo } from "./guest-info.ts";
 import { invalidPowerState, PowerControl } from "./power-control.ts";
+import { provisioningMethods } from "./provisioning-methods.ts";
 import { reconfigure } from "./reconfigure.ts";
 import { destroyVirtualMachine, unregisterVirtualMachine } from "./removal.ts";
 import { snapshotMethods } from "./snapshot/snapshot-methods.ts";
@@ -230,6 +231,7 @@ export class VirtualMachine extends Entity {
         await unregisterVirtualMachine(this);
       },
       ...snapshotMethods(this),
+      ...provisioningMethods(this),
       RefreshStorageInfo: () => this.touch("storage", "summary", "layoutEx"),
       Reload: () => this.touch(...DEVICE_DEPENDENT),
     });

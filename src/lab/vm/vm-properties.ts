@@ -38,7 +38,7 @@ export function configInfo(view: VmView): DataObject {
     uuid: c.uuid,
     createDate: c.createDate,
     instanceUuid: c.instanceUuid,
-    template: false,
+    template: c.template,
     guestId: c.guestId,
     alternateGuestName: "",
     annotation: c.annotation,
@@ -145,7 +145,7 @@ export function summary(view: VmView): DataObject {
     }),
     config: data("VirtualMachineConfigSummary", {
       name: c.name,
-      template: false,
+      template: c.template,
       vmPathName: view.vmPathName,
       memorySizeMB: c.memoryMB,
       cpuReservation: c.cpu.reservation,

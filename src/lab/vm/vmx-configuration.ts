@@ -43,6 +43,7 @@ export function toVmx(configuration: Configuration): [string, string][] {
     [`${OWN}changes`, String(c.changes)],
     [`${OWN}recorded`, JSON.stringify(c.recorded)],
   ];
+  if (c.template) entries.push([`${OWN}template`, "TRUE"]);
   if (c.suspendFile !== undefined) entries.push(["checkpoint.vmState", c.suspendFile]);
   entries.push(...writeDevices(c.devices));
   for (const [key, value] of c.extraConfig) entries.push([key, value]);
@@ -83,6 +84,7 @@ export function fromVmx(entries: Map<string, string>, fallbackName: string): Con
     changes: number(`${OWN}changes`, 1),
     recorded: json<Record<string, DataObject | boolean>>(take(`${OWN}recorded`)) ?? {},
     devices,
+    template: take(`${OWN}template`) === "TRUE",
     suspendFile: take("checkpoint.vmState") || undefined,
     extraConfig: new Map(),
   };

@@ -104,6 +104,7 @@ test("a configuration survives its file", () => {
     recorded: { managedBy: { _type: "ManagedByInfo", extensionKey: "k", type: "t" } },
     devices,
     suspendFile: "a.vmss",
+    template: false,
   };
   const after = fromVmx(parseVmx(formatVmx(toVmx(before))), "");
   expect(after).toEqual({ ...before, devices: after.devices });

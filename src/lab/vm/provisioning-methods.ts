@@ -1,0 +1,49 @@
+import { LabFault, notSupported } from "../fault.ts";
+import type { DataObject, Reference } from "../model/data.ts";
+import type { Method } from "../model/managed-object.ts";
+import { cloneVirtualMachine, placeOf } from "./clone.ts";
+import { instantClone } from "./instant-clone.ts";
+import { invalidPowerState } from "./power-control.ts";
+import { relocate } from "./relocate.ts";
+import type { VirtualMachine } from "./virtual-machine.ts";
+
+/** A VM's methods that make others of it or put it elsewhere. */
+export function provisioningMethods(vm: VirtualMachine): Record<string, Method> {
+  const { context } = vm;
+  const onCenter = (method: string): void => {
+    if (context.naming.personality === "HostAgent") throw notSupported(`${method} needs vCenter.`);
+  };
+  const setTemplate = async (template: boolean): Promise<void> => {
+    vm.requireIdle();
+    if (vm.powerState !== "poweredOff") throw invalidPowerState("poweredOff", vm.powerState);
+    const { configuration } = vm;
+    if (configuration.template === template) {
+      throw new LabFault("NotSupported", "The operation is not supported on the object: it is one already.");
+    }
+    await vm.store({ ...configuration, template, modified: new Date(), changes: configuration.changes + 1 });
+  };
+  return {
+    CloneVM_Task: (p, call) => {
+      onCenter("CloneVM_Task");
+      return vm.exclusive(call.method, call, () =>
+        cloneVirtualMachine(vm, p.folder as Reference, p.name as string, p.spec as DataObject),
+      );
+    },
+    InstantClone_Task: (p, call) => {
+      onCenter("InstantClone_Task");
+      return vm.exclusive(call.method, call, () => instantClone(vm, p.spec as DataObject));
+    },
+    RelocateVM_Task: (p, call) => vm.exclusive(call.method, call, () => relocate(vm, p.spec as DataObject)),
+    MarkAsTemplate: () => {
+      onCenter("MarkAsTemplate");
+      return setTemplate(true);
+    },
+    MarkAsVirtualMachine: async (p) => {
+      onCenter("MarkAsVirtualMachine");
+      const { pool } = placeOf(vm, { pool: p.pool, host: p.host });
+      await setTemplate(false);
+      context.host.movePool(vm, pool);
+      await context.store.save();
+    },
+  };
+}
