@@ -20,10 +20,12 @@ import { Dispatcher } from "./server/dispatcher.ts";
 import { FolderService } from "./server/folder-service.ts";
 import { LabServer } from "./server/lab-server.ts";
 import { API_VERSION } from "./server/service-versions.ts";
-import { AuthorizationManager, LicenseManager, OptionManager } from "./service/minor-managers.ts";
+import { AuthorizationManager, knownPrivileges } from "./service/authorization-manager.ts";
+import { LicenseManager, OptionManager } from "./service/minor-managers.ts";
 import { SearchIndex } from "./service/search-index.ts";
 import { ServiceInstance } from "./service/service-instance.ts";
 import { SessionManager } from "./service/session-manager.ts";
+import { Authorization } from "./session/authorization.ts";
 import { ServiceTickets } from "./session/service-tickets.ts";
 import { Sessions } from "./session/sessions.ts";
 import { ROLES, Users } from "./session/users.ts";
@@ -46,6 +48,8 @@ export interface LabOptions {
   password: string;
   /** Further accounts that can look but not touch. */
   readOnlyUsers?: { username: string; password: string }[];
+  /** Further accounts that may do nothing until they are given permissions. */
+  users?: { username: string; password: string }[];
   datastores?: { name: string; directory: string }[];
   /** Port groups that are there from the start. */
   portGroups: string[];
@@ -77,6 +81,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const users = new Users();
   users.add(options.username, options.password, ROLES.administrator);
   for (const user of options.readOnlyUsers ?? []) users.add(user.username, user.password, ROLES.readOnly);
+  for (const user of options.users ?? []) users.add(user.username, user.password, ROLES.noAccess);
   const sessions = new Sessions();
   const tickets = new ServiceTickets();
   const inventory = buildInventory(context, hostname(), journal);
@@ -208,7 +213,19 @@ function addServices(
   registry.add(new OptionManager(context, content.setting, { "config.vpxd.SerialPort.PersistNetworkBacking": true }));
   registry.add(new OptionManager(context, content.advancedOption, {}));
   registry.add(new SessionManager(context, content.sessionManager, sessions, users, tickets));
-  registry.add(new AuthorizationManager(context, content.authorizationManager, administrator));
+  const privileges = knownPrivileges();
+  const root = (): Reference => content.rootFolder as Reference;
+  context.authorization = new Authorization(registry, context.store, users, root, privileges);
+  registry.add(
+    new AuthorizationManager(
+      context,
+      content.authorizationManager,
+      context.authorization,
+      users,
+      administrator,
+      privileges,
+    ),
+  );
   const licenses = registry.add(new LicenseManager(context, content.licenseManager));
   registry.add(LicenseManager.assignments(context, content.licenseAssignmentManager, licenses));
   registry.add(new SearchIndex(context, content.searchIndex));

@@ -18,6 +18,7 @@ const lab = await startLab({
   personality,
   username: "administrator@vsphere.local",
   password: "secret",
+  users: [{ username: "operator@vsphere.local", password: "operate" }],
   portGroups: ["VM Network"],
   hypervisor: new FakeHypervisor().connect,
   disks: createDiskStore(),

@@ -3,6 +3,7 @@ import type { DiskStore, Hypervisor } from "../hypervisor/contract.ts";
 import type { Reference } from "../model/data.ts";
 import type { Registry } from "../model/registry.ts";
 import type { ServerCertificate } from "../server/certificate.ts";
+import type { Authorization } from "../session/authorization.ts";
 import type { DatastoreFolder } from "../storage/datastore-folder.ts";
 import type { FileLocks } from "../storage/file-locks.ts";
 import type { TaskManager } from "../task/task.ts";
@@ -21,6 +22,8 @@ export interface LabContext {
   readonly disks: DiskStore;
   readonly folders: Map<string, DatastoreFolder>;
   readonly locks: FileLocks;
+  /** Roles and permissions; set while the inventory is built. */
+  authorization?: Authorization;
   readonly stateDirectory: string;
   readonly certificate: ServerCertificate;
   readonly log: (line: string) => void;

@@ -1,7 +1,8 @@
 import { LabFault } from "../fault.ts";
 import type { Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
-import { ROLES } from "../session/users.ts";
+import type { Session } from "../session/sessions.ts";
+import { ROLES, userHolds } from "../session/users.ts";
 import type { LabContext } from "./context.ts";
 
 /** vSphere's limit for names of inventory objects, in characters. */
@@ -27,8 +28,9 @@ export abstract class Entity extends ManagedObject {
       overallStatus: () => "green",
       configStatus: () => "green",
       configIssue: () => [],
-      effectiveRole: (session) => (session ? [session.user.roleId] : [ROLES.noAccess]),
-      permission: () => [],
+      effectiveRole: (session) =>
+        session ? (context.authorization?.rolesOn(session.user, this) ?? [session.user.roleId]) : [ROLES.noAccess],
+      permission: () => context.authorization?.permissionsOn(this) ?? [],
       disabledMethod: () => [],
       recentTask: () => context.tasks.recent(this).map((task) => task.reference),
       declaredAlarmState: () => [],
@@ -36,6 +38,15 @@ export abstract class Entity extends ManagedObject {
       alarmActionsEnabled: () => false,
       tag: () => [],
     });
+  }
+
+  /** Entities whose permissions hold here too. */
+  get authorityParents(): readonly Entity[] {
+    return this.parent ? [this.parent] : [];
+  }
+
+  override isVisibleTo(session: Session): boolean {
+    return userHolds(session.user, "System.View", this.reference);
   }
 
   get name(): string {

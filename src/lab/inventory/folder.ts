@@ -1,6 +1,7 @@
 import { invalidArgument, LabFault } from "../fault.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { type Call, type ManagedObject, sessionOf } from "../model/managed-object.ts";
+import { requireSpecPrivileges } from "../session/spec-privileges.ts";
 import { parseDatastorePath } from "../storage/datastore-path.ts";
 import { checkCreate, createVirtualMachine, registerVirtualMachine } from "../vm/provisioning.ts";
 import { destroyVirtualMachine } from "../vm/removal.ts";
@@ -26,7 +27,8 @@ export class Folder extends Entity {
     super(context, reference, name, parent);
     this.properties({
       childType: () => childTypes,
-      childEntity: () => this.children.map((child) => child.reference),
+      childEntity: (session) =>
+        this.children.filter((child) => !session || child.isVisibleTo(session)).map((child) => child.reference),
     });
     const user = (call: Call): string => sessionOf(call).user.name;
     this.methods({
@@ -37,6 +39,8 @@ export class Folder extends Entity {
         this.#requireHost(p.host);
         const spec = p.config as DataObject;
         checkCreate(context, spec);
+        const creator = sessionOf(call).user;
+        requireSpecPrivileges(context, creator, spec, this.reference);
         return context.tasks.run(call.method, this, user(call), () => createVirtualMachine(context, this, pool, spec));
       },
       RegisterVM_Task: (p, call) => {

@@ -35,6 +35,20 @@ export interface StoredPortGroup {
   virtualSwitch: string;
 }
 
+export interface StoredRole {
+  id: number;
+  name: string;
+  privileges: string[];
+}
+
+export interface StoredPermission {
+  /** `Type:id` */
+  entity: string;
+  principal: string;
+  roleId: number;
+  propagate: boolean;
+}
+
 interface Inventory {
   format: 1;
   personality: Personality;
@@ -49,6 +63,8 @@ interface Inventory {
   datastores: { id: string; name: string }[];
   virtualSwitches: { name: string; numPorts: number }[];
   portGroups: StoredPortGroup[];
+  roles?: StoredRole[];
+  permissions?: StoredPermission[];
 }
 
 /** Ids below this one belong to the fixed objects of the inventory. */

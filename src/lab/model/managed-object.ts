@@ -35,7 +35,18 @@ export abstract class ManagedObject {
 
   /** The value of a property as the session sees it; undefined when it is unset or this object does not have it. */
   read(property: string, session?: Session): unknown {
+    if (session && !this.isVisibleTo(session)) return undefined;
     return this.#properties.get(property)?.(session);
+  }
+
+  /** May the session's user know of this object? */
+  isVisibleTo(_session: Session): boolean {
+    return true;
+  }
+
+  /** The object whose permissions count for this one; unset for those of the whole inventory. */
+  get authority(): ManagedObject | undefined {
+    return undefined;
   }
 
   findMethod(name: string): Method | undefined {

@@ -29,7 +29,7 @@ export class PropertyFilter extends ManagedObject {
   ) {
     super(registry, reference);
     this.#wanted = new PropertySet(spec.propSet as DataObject[]);
-    this.#selection = select(registry, spec.objectSet as DataObject[]);
+    this.#selection = select(registry, spec.objectSet as DataObject[], session);
     for (const key of this.#selection.objects.keys()) this.#dirty.add(key);
     this.#unsubscribe = registry.onChange((change) => this.#onChange(change));
     this.properties({ spec: () => this.spec, partialUpdates: () => this.partialUpdates });
@@ -90,7 +90,7 @@ export class PropertyFilter extends ManagedObject {
 
   #refreshSelection(): void {
     this.#selectionStale = false;
-    this.#selection = select(this.registry, this.spec.objectSet as DataObject[]);
+    this.#selection = select(this.registry, this.spec.objectSet as DataObject[], this.session);
     for (const key of this.#selection.objects.keys()) if (!this.#told.has(key)) this.#dirty.add(key);
     for (const key of this.#told.keys()) if (!this.#selection.objects.has(key)) this.#dirty.add(key);
   }

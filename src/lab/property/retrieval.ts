@@ -82,7 +82,7 @@ export class Retrievals {
     for (const spec of specSet) {
       const wanted = new PropertySet(spec.propSet as DataObject[]);
       if (!this.session) wanted.requireAnonymous();
-      const { objects, missing } = select(this.registry, spec.objectSet as DataObject[]);
+      const { objects, missing } = select(this.registry, spec.objectSet as DataObject[], this.session);
       if (missing[0] && spec.reportMissingObjectsInResults !== true) throw notFound(missing[0]);
       for (const object of objects.values()) {
         if (wanted.pathsFor(object.reference.type)) chosen.push({ object, wanted });
@@ -99,10 +99,21 @@ function notFound(reference: Reference): LabFault {
 
 function objectContent(object: ManagedObject, wanted: PropertySet, session: Session | undefined): DataObject {
   const propSet: DataObject[] = [];
+  const hidden = session !== undefined && !object.isVisibleTo(session);
+  const missingSet: DataObject[] = [];
   for (const path of wanted.pathsFor(object.reference.type) ?? []) {
+    if (hidden) {
+      const fault = data("NoPermission", { object: object.reference, privilegeId: "System.View" });
+      missingSet.push(data("MissingProperty", { path: path.path, fault: data("LocalizedMethodFault", { fault }) }));
+      continue;
+    }
     const value = readPath(object, path, session);
     const val = typedPropertyValue(object.reference.type, path.path, value);
     if (val) propSet.push(data("DynamicProperty", { name: path.path, val }));
   }
-  return data("ObjectContent", { obj: object.reference, propSet });
+  return data("ObjectContent", {
+    obj: object.reference,
+    propSet,
+    missingSet: missingSet.length > 0 ? missingSet : undefined,
+  });
 }

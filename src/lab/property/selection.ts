@@ -3,6 +3,7 @@ import { type DataObject, isReference, type Reference, referenceKey } from "../m
 import type { ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 import { isManagedSubtype } from "../model/schema.ts";
+import type { Session } from "../session/sessions.ts";
 import { followPath, parsePropertyPath } from "./path.ts";
 
 /** Objects that one selection may visit; a traversal that goes on and on ends here. */
@@ -22,8 +23,8 @@ interface Step {
   selections: DataObject[];
 }
 
-/** Walks the object set of a PropertyFilterSpec. */
-export function select(registry: Registry, objectSet: DataObject[]): Selection {
+/** Walks the object set of a PropertyFilterSpec. What the session's user may not see is not reached. */
+export function select(registry: Registry, objectSet: DataObject[], session: Session | undefined): Selection {
   const result: Selection = { objects: new Map(), dependencies: new Map(), missing: [] };
   for (const objectSpec of objectSet) {
     const reference = objectSpec.obj as Reference;
@@ -34,7 +35,8 @@ export function select(registry: Registry, objectSet: DataObject[]): Selection {
     }
     if (!objectSpec.skip) result.objects.set(start.key, start);
     const selections = (objectSpec.selectSet as DataObject[] | undefined) ?? [];
-    if (selections.length > 0) walk(registry, { object: start, selections }, namedTraversals(selections), result);
+    if (selections.length > 0)
+      walk(registry, { object: start, selections }, namedTraversals(selections), result, session);
   }
   return result;
 }
@@ -52,7 +54,13 @@ function namedTraversals(selections: DataObject[]): Map<string, DataObject> {
   return named;
 }
 
-function walk(registry: Registry, first: Step, named: Map<string, DataObject>, result: Selection): void {
+function walk(
+  registry: Registry,
+  first: Step,
+  named: Map<string, DataObject>,
+  result: Selection,
+  session: Session | undefined,
+): void {
   // An object is visited once per traversal spec: back references make cycles otherwise.
   const visited = new Set<string>();
   const specIds = new Map<DataObject, number>();
@@ -70,6 +78,7 @@ function walk(registry: Registry, first: Step, named: Map<string, DataObject>, r
         throw new LabFault("InvalidArgument", `The traversal visits more than ${VISIT_LIMIT} objects.`);
       }
       for (const next of follow(registry, step.object, traversal.path as string, result)) {
+        if (session && !next.isVisibleTo(session)) continue;
         if (!traversal.skip) result.objects.set(next.key, next);
         const selections = traversal.selectSet as DataObject[] | undefined;
         if (selections && selections.length > 0) queue.push({ object: next, selections });

@@ -14,10 +14,11 @@ import type { Call, ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 import { checkPropertyPath, requireReadable, typedPropertyValue } from "../model/schema.ts";
 import { followPath, parsePropertyPath } from "../property/path.ts";
+import { DYNAMIC_PRIVILEGES } from "../session/dynamic-privileges.ts";
+import { requireUserPrivilege } from "../session/privileges.ts";
 import type { Session } from "../session/sessions.ts";
-import { roleHolds } from "../session/users.ts";
 
-/** Methods without a declared privilege whose object is the caller's own: a login is enough. */
+/** Methods without a declared privilege that check what they need themselves, or whose object is the caller's own. */
 const OWN_OBJECT_METHODS = new Set([
   "DestroyPropertyFilter",
   "ModifyListView",
@@ -27,6 +28,48 @@ const OWN_OBJECT_METHODS = new Set([
   "SetCollectorPageSize",
   "RewindCollector",
   "ResetCollector",
+  "ReadNextEvents",
+  "ReadPreviousEvents",
+  "ReadNextTasks",
+  "ReadPreviousTasks",
+  "HttpNfcLeaseAbort",
+  "HttpNfcLeaseComplete",
+  "HttpNfcLeaseGetManifest",
+  "HttpNfcLeaseProgress",
+  "HttpNfcLeaseSetManifestChecksumType",
+  // Checked on the datastore that the path names.
+  "CopyDatastoreFile_Task",
+  "DeleteDatastoreFile_Task",
+  "MakeDirectory",
+  "MoveDatastoreFile_Task",
+  "SearchDatastoreSubFolders_Task",
+  "SearchDatastore_Task",
+  // Their privileges are those of their parameters.
+  "SetEntityPermissions",
+  "RemoveEntityPermission",
+  "ResetEntityPermissions",
+  "RetrieveEntityPermissions",
+  "FetchUserPrivilegeOnEntities",
+  "HasUserPrivilegeOnEntities",
+  "SetField",
+  "LogUserEvent",
+  "ValidateCredentialsInGuest",
+  "ListProcessesInGuest",
+  "StartProgramInGuest",
+  "TerminateProcessInGuest",
+  "ReadEnvironmentVariableInGuest",
+  "ListFilesInGuest",
+  "MakeDirectoryInGuest",
+  "MoveFileInGuest",
+  "MoveDirectoryInGuest",
+  "DeleteFileInGuest",
+  "DeleteDirectoryInGuest",
+  "CreateTemporaryFileInGuest",
+  "CreateTemporaryDirectoryInGuest",
+  "ChangeFileAttributesInGuest",
+  "InitiateFileTransferFromGuest",
+  "InitiateFileTransferToGuest",
+  "RetrieveUserGroups",
 ]);
 
 export interface Reply {
@@ -84,6 +127,7 @@ export class Dispatcher {
     }
     const end = call.session?.beginCall();
     try {
+      if (info.name === "Fetch" && call.session) requireUserPrivilege(call.session.user, request.this, "System.View");
       if (info.name === "Fetch") return fetchProperty(object, request, call.session);
       return await this.#call(object, request, call);
     } finally {
@@ -122,16 +166,13 @@ function requirePrivileges(
   parameters: Record<string, unknown>,
   session: Session,
 ): void {
-  const { roleId } = session.user;
-  const require = (object: Reference, privilegeId: string): void => {
-    if (roleHolds(roleId, privilegeId)) return;
-    throw new LabFault("NoPermission", `Permission to perform this operation was denied: ${privilegeId} is missing.`, {
-      object,
-      privilegeId,
-    });
-  };
+  const require = (object: Reference, privilege: string): void => requireUserPrivilege(session.user, object, privilege);
   if (info.privilege !== "") require(target, info.privilege);
-  else if (!OWN_OBJECT_METHODS.has(info.name)) require(target, `${target.type}.${info.vmodlName}`);
+  else {
+    const dynamic = DYNAMIC_PRIVILEGES[info.name];
+    if (dynamic) for (const privilege of dynamic(parameters, target)) require(target, privilege);
+    else if (!OWN_OBJECT_METHODS.has(info.name)) require(target, `${target.type}.${info.vmodlName}`);
+  }
   for (const parameter of info.parameters) {
     const value = parameters[parameter.name];
     if (parameter.privilege === "" || value === undefined) continue;

@@ -6,7 +6,7 @@ import type { Reference } from "../model/data.ts";
 import type { Call, Parameters } from "../model/managed-object.ts";
 import { sessionOf } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
-import { roleHolds, type User } from "../session/users.ts";
+import { type User, userHolds } from "../session/users.ts";
 import type { TaskManager } from "../task/task.ts";
 import type { DatastoreFolder } from "./datastore-folder.ts";
 import { parseDatastorePath } from "./datastore-path.ts";
@@ -45,7 +45,7 @@ export type FilePrivilege = "Datastore.Browse" | "Datastore.FileManagement";
 
 /** NoPermission when the user may not do this on the datastore. */
 export function requireFilePrivilege(user: User, datastore: StoredDatastore, privilegeId: FilePrivilege): void {
-  if (roleHolds(user.roleId, privilegeId)) return;
+  if (userHolds(user, privilegeId, datastore.reference)) return;
   throw new LabFault("NoPermission", `Permission to perform this operation was denied: ${privilegeId} is missing.`, {
     object: datastore.reference,
     privilegeId,

@@ -42,6 +42,10 @@ export class Task extends ManagedObject {
     });
   }
 
+  override get authority(): ManagedObject | undefined {
+    return this.entity;
+  }
+
   start(): void {
     this.state = "running";
     this.#startTime = new Date();

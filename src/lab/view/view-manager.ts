@@ -36,7 +36,8 @@ export class ViewManager extends ManagedObject {
             throw new LabFault("InvalidType", `'${type}' is not a managed object type.`, { argument: type });
         }
         return this.#add(call, "ContainerView", (reference, end) => {
-          return new ContainerView(registry, reference, end, container, types, p.recursive as boolean);
+          const session = sessionOf(call);
+          return new ContainerView(registry, reference, end, container, types, p.recursive as boolean, session);
         });
       },
       CreateListView: (p, call) =>
@@ -109,6 +110,7 @@ class ContainerView extends View {
     private readonly container: ManagedObject & Container,
     private readonly types: string[],
     private readonly recursive: boolean,
+    private readonly session: Session,
   ) {
     super(registry, reference, forget);
     this.#members = this.#walk();
@@ -140,7 +142,7 @@ class ContainerView extends View {
     const visit = (container: ManagedObject & Container): void => {
       for (const child of container.viewChildren()) {
         if (found.has(child.key)) continue;
-        if (this.#accepts(child)) found.set(child.key, child.reference);
+        if (this.#accepts(child) && child.isVisibleTo(this.session)) found.set(child.key, child.reference);
         if (this.recursive && isContainer(child)) visit(child);
       }
     };

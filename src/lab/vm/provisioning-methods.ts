@@ -1,6 +1,8 @@
 import { LabFault, notSupported } from "../fault.ts";
 import type { DataObject, Reference } from "../model/data.ts";
-import type { Method } from "../model/managed-object.ts";
+import { type Method, sessionOf } from "../model/managed-object.ts";
+import { requireUserPrivilege } from "../session/privileges.ts";
+import { requireDatastorePrivilege, requireSpecPrivileges } from "../session/spec-privileges.ts";
 import { cloneVirtualMachine, placeOf } from "./clone.ts";
 import { instantClone } from "./instant-clone.ts";
 import { invalidPowerState } from "./power-control.ts";
@@ -25,6 +27,12 @@ export function provisioningMethods(vm: VirtualMachine): Record<string, Method> 
   return {
     CloneVM_Task: (p, call) => {
       onCenter("CloneVM_Task");
+      const { user } = sessionOf(call);
+      const spec = p.spec as DataObject;
+      const { pool, store } = placeOf(vm, spec.location as DataObject);
+      requireUserPrivilege(user, pool.reference, "Resource.AssignVMToPool");
+      requireDatastorePrivilege(context, user, store);
+      if (spec.config) requireSpecPrivileges(context, user, spec.config as DataObject, vm.reference);
       return vm.exclusive(call.method, call, () =>
         cloneVirtualMachine(vm, p.folder as Reference, p.name as string, p.spec as DataObject),
       );

@@ -8,6 +8,7 @@ import type { Network } from "../inventory/network.ts";
 import type { ResourcePool } from "../inventory/resource-pool.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, sessionOf } from "../model/managed-object.ts";
+import { requireSpecPrivileges } from "../session/spec-privileges.ts";
 import { writeAtomically } from "../state-file.ts";
 import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
 import { baseName, parseDatastorePath } from "../storage/datastore-path.ts";
@@ -117,6 +118,11 @@ export class VirtualMachine extends Entity {
     return { folder, path: parsed.path.slice(0, parsed.path.lastIndexOf("/")), vmx: parsed.path };
   }
 
+  /** Permissions come from the folder and from the pool. */
+  override get authorityParents(): readonly Entity[] {
+    return this.parent ? [this.parent, this.pool] : [this.pool];
+  }
+
   /** Name of the VM's files without their endings. */
   get fileStem(): string {
     return baseName(this.home.vmx).replace(/\.vmx$/i, "");
@@ -217,6 +223,7 @@ export class VirtualMachine extends Entity {
       TerminateVM: () => this.power.off(),
       ReconfigVM_Task: (p, call) => {
         const spec = p.spec as DataObject;
+        requireSpecPrivileges(this.context, sessionOf(call).user, spec, this.reference);
         return this.exclusive(call.method, call, () => reconfigure(this, spec));
       },
       Rename_Task: (p, call) => {

@@ -1,5 +1,6 @@
 import type { Reference } from "../../model/data.ts";
 import { ManagedObject } from "../../model/managed-object.ts";
+import type { Session } from "../../session/sessions.ts";
 import type { VirtualMachine } from "../virtual-machine.ts";
 import { configInfo } from "../vm-properties.ts";
 import { removeSnapshots } from "./remove-snapshot.ts";
@@ -48,5 +49,13 @@ export class Snapshot extends ManagedObject {
         });
       },
     });
+  }
+
+  override get authority(): ManagedObject {
+    return this.vm;
+  }
+
+  override isVisibleTo(session: Session): boolean {
+    return this.vm.isVisibleTo(session);
   }
 }
