@@ -14,6 +14,7 @@ import { InventoryStore } from "./inventory/inventory-store.ts";
 import { namingOf, type Personality } from "./inventory/naming.ts";
 import type { Reference } from "./model/data.ts";
 import { Registry } from "./model/registry.ts";
+import { PerformanceManager } from "./performance/performance-manager.ts";
 import { PropertyCollectorFront } from "./property/property-collector.ts";
 import { loadServerCertificate } from "./server/certificate.ts";
 import { Dispatcher } from "./server/dispatcher.ts";
@@ -21,6 +22,9 @@ import { FolderService } from "./server/folder-service.ts";
 import { LabServer } from "./server/lab-server.ts";
 import { API_VERSION } from "./server/service-versions.ts";
 import { AuthorizationManager, knownPrivileges } from "./service/authorization-manager.ts";
+import { CustomFieldsManager } from "./service/custom-fields-manager.ts";
+import { ExtensionManager } from "./service/extension-manager.ts";
+import { addGuestOperations } from "./service/guest-operations.ts";
 import { LicenseManager, OptionManager } from "./service/minor-managers.ts";
 import { SearchIndex } from "./service/search-index.ts";
 import { ServiceInstance } from "./service/service-instance.ts";
@@ -195,6 +199,19 @@ function managerReferences(personality: Personality) {
     searchIndex: reference("SearchIndex", "SearchIndex", "ha-searchindex"),
     fileManager: reference("FileManager", "FileManager", "ha-nfc-file-manager"),
     virtualDiskManager: reference("VirtualDiskManager", "virtualDiskManager", "ha-vdiskmanager"),
+    perfManager: reference("PerformanceManager", "PerfMgr", "ha-perfmgr"),
+    guestOperationsManager: reference(
+      "GuestOperationsManager",
+      "guestOperationsManager",
+      "ha-guest-operations-manager",
+    ),
+    // A host has neither, as ESXi.
+    ...(center
+      ? {
+          customFieldsManager: { type: "CustomFieldsManager", value: "CustomFieldsManager" },
+          extensionManager: { type: "ExtensionManager", value: "ExtensionManager" },
+        }
+      : {}),
   };
 }
 
@@ -231,4 +248,8 @@ function addServices(
   registry.add(new SearchIndex(context, content.searchIndex));
   registry.add(new FileManager(context, content.fileManager));
   registry.add(new VirtualDiskManager(context, content.virtualDiskManager));
+  registry.add(new PerformanceManager(context, content.perfManager));
+  addGuestOperations(context, content.guestOperationsManager);
+  if (content.customFieldsManager) registry.add(new CustomFieldsManager(context, content.customFieldsManager));
+  if (content.extensionManager) registry.add(new ExtensionManager(context, content.extensionManager));
 }

@@ -23,6 +23,8 @@ export interface Govc {
   (...words: string[]): Promise<string>;
   /** What govc complains of; rejects when it does not. */
   refused(...words: string[]): Promise<string>;
+  /** Gives it a file to read. */
+  input(file: Blob, ...words: string[]): Promise<string>;
   as(username: string, password: string): Govc;
 }
 
@@ -33,8 +35,11 @@ export function govcFor(
   username = "administrator@vsphere.local",
   password = "secret",
 ): Govc {
-  const run = async (words: string[]): Promise<{ exitCode: number; out: string; error: string }> => {
-    const { exitCode, stdout, stderr } = await Bun.$`${GOVC} ${words}`
+  const run = async (
+    words: string[],
+    input: Blob = new Blob(),
+  ): Promise<{ exitCode: number; out: string; error: string }> => {
+    const { exitCode, stdout, stderr } = await Bun.$`${GOVC} ${words} < ${input}`
       .env({
         ...process.env,
         GOVC_URL: url,
@@ -58,6 +63,11 @@ export function govcFor(
       const { exitCode, out, error } = await run(words);
       if (exitCode === 0) throw new Error(`govc ${words.join(" ")} was not refused: ${out}`);
       return error || out;
+    },
+    async input(file: Blob, ...words: string[]): Promise<string> {
+      const { exitCode, out, error } = await run(words, file);
+      if (exitCode !== 0) throw new Error(`govc ${words.join(" ")}: ${error || out}`);
+      return out;
     },
     as: (name: string, word: string) => govcFor(url, directory, name, word),
   });

@@ -4,6 +4,7 @@ import { ManagedObject } from "../model/managed-object.ts";
 import type { Session } from "../session/sessions.ts";
 import { ROLES, userHolds } from "../session/users.ts";
 import type { LabContext } from "./context.ts";
+import { customFields, customValues, setCustomValue } from "./custom-values.ts";
 
 /** vSphere's limit for names of inventory objects, in characters. */
 const NAME_LIMIT = 80;
@@ -37,6 +38,18 @@ export abstract class Entity extends ManagedObject {
       triggeredAlarmState: () => [],
       alarmActionsEnabled: () => false,
       tag: () => [],
+      availableField: () => customFields(context.store, this.reference.type),
+      value: () => customValues(context.store, this),
+      customValue: () => customValues(context.store, this),
+    });
+    this.methods({
+      setCustomValue: (p) => {
+        const field = context.store.inventory.customFields?.find(({ name }) => name === p.key);
+        if (!field)
+          throw new LabFault("InvalidArgument", "There is no custom field of that name.", { invalidProperty: "key" });
+        return setCustomValue(context.store, this, field.key, p.value as string);
+      },
+      Reload: () => undefined,
     });
   }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { DataObject } from "../model/data.ts";
 import { readIfPresent, writeAtomically } from "../state-file.ts";
 import type { Personality } from "./naming.ts";
 
@@ -49,6 +50,13 @@ export interface StoredPermission {
   propagate: boolean;
 }
 
+export interface StoredField {
+  key: number;
+  name: string;
+  /** Managed object type that it is for; undefined: every entity. */
+  type: string | undefined;
+}
+
 interface Inventory {
   format: 1;
   personality: Personality;
@@ -65,6 +73,11 @@ interface Inventory {
   portGroups: StoredPortGroup[];
   roles?: StoredRole[];
   permissions?: StoredPermission[];
+  customFields?: StoredField[];
+  /** Values of custom fields: of an entity (`Type:id`), by field key. */
+  customValues?: { entity: string; key: number; value: string }[];
+  /** Extensions by key, as they were registered. */
+  extensions?: { key: string; heartbeat: string; extension: DataObject }[];
 }
 
 /** Ids below this one belong to the fixed objects of the inventory. */

@@ -27,6 +27,12 @@ export class ServiceInstance extends ManagedObject {
         searchIndex: c.searchIndex,
         fileManager: c.fileManager,
         virtualDiskManager: c.virtualDiskManager,
+        perfManager: c.perfManager,
+        guestOperationsManager: c.guestOperationsManager,
+        customFieldsManager: c.customFieldsManager,
+        extensionManager: c.extensionManager,
+        ovfManager: c.ovfManager,
+        dvSwitchManager: c.dvSwitchManager,
       });
     };
     this.properties({

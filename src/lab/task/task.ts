@@ -3,6 +3,7 @@ import { asFault, LabFault } from "../fault.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
+import { TaskCollectors } from "./task-collector.ts";
 
 /** Finished tasks stay readable this long, as on ESXi. */
 export const RETENTION_MILLISECONDS = 10 * 60 * 1000;
@@ -30,7 +31,7 @@ export class Task extends ManagedObject {
     reference: Reference,
     private readonly methodName: string,
     readonly entity: TaskOwner | undefined,
-    private readonly userName: string,
+    readonly userName: string,
     private readonly eventChainId: number,
   ) {
     super(registry, reference);
@@ -116,6 +117,7 @@ export const localizedFault = (fault: LabFault): DataObject =>
 
 /** Runs operations as tasks and remembers the finished ones for a while. */
 export class TaskManager extends ManagedObject {
+  readonly #collectors = new TaskCollectors(this.registry, () => this.recentAll());
   readonly #tasks: Task[] = [];
   readonly #running = new Set<Promise<void>>();
   #lastId = 0;
@@ -131,6 +133,15 @@ export class TaskManager extends ManagedObject {
       maxCollector: () => 32,
       description: () => data("TaskDescription", { methodInfo: [], state: [], reason: [] }),
     });
+    this.methods({
+      CreateCollectorForTasks: (p, call) => this.#collectors.create(p.filter as DataObject, call),
+    });
+  }
+
+  /** Every task that is remembered, oldest first. */
+  recentAll(): readonly Task[] {
+    this.#expire();
+    return this.#tasks;
   }
 
   /** Tasks that run or ended lately, of one entity or of all. */

@@ -147,6 +147,8 @@ async function isoPath(context: ChangeContext, device: DataObject): Promise<stri
   }
   if (
     backing?._type === "VirtualCdromRemotePassthroughBackingInfo" ||
+    // The host's own drive: it has none, so that the VM's drive is empty.
+    backing?._type === "VirtualCdromAtapiBackingInfo" ||
     backing?._type === "VirtualCdromRemoteAtapiBackingInfo"
   ) {
     return undefined;
