@@ -14,12 +14,14 @@ import { InventoryStore } from "./inventory/inventory-store.ts";
 import { namingOf, type Personality } from "./inventory/naming.ts";
 import type { Reference } from "./model/data.ts";
 import { Registry } from "./model/registry.ts";
+import { OvfManager } from "./ovf/transfer.ts";
 import { PerformanceManager } from "./performance/performance-manager.ts";
 import { PropertyCollectorFront } from "./property/property-collector.ts";
 import { loadServerCertificate } from "./server/certificate.ts";
 import { Dispatcher } from "./server/dispatcher.ts";
 import { FolderService } from "./server/folder-service.ts";
 import { LabServer } from "./server/lab-server.ts";
+import { NfcService } from "./server/nfc-service.ts";
 import { API_VERSION } from "./server/service-versions.ts";
 import { AuthorizationManager, knownPrivileges } from "./service/authorization-manager.ts";
 import { CustomFieldsManager } from "./service/custom-fields-manager.ts";
@@ -103,6 +105,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       certificate,
       dispatcher: new Dispatcher(context.registry, API_VERSION, log),
       folder: new FolderService(context),
+      nfc: new NfcService(context),
       sessions,
       users,
       tickets,
@@ -199,6 +202,7 @@ function managerReferences(personality: Personality) {
     searchIndex: reference("SearchIndex", "SearchIndex", "ha-searchindex"),
     fileManager: reference("FileManager", "FileManager", "ha-nfc-file-manager"),
     virtualDiskManager: reference("VirtualDiskManager", "virtualDiskManager", "ha-vdiskmanager"),
+    ovfManager: reference("OvfManager", "OvfManager", "ha-ovf-manager"),
     perfManager: reference("PerformanceManager", "PerfMgr", "ha-perfmgr"),
     guestOperationsManager: reference(
       "GuestOperationsManager",
@@ -248,6 +252,7 @@ function addServices(
   registry.add(new SearchIndex(context, content.searchIndex));
   registry.add(new FileManager(context, content.fileManager));
   registry.add(new VirtualDiskManager(context, content.virtualDiskManager));
+  registry.add(new OvfManager(context, content.ovfManager));
   registry.add(new PerformanceManager(context, content.perfManager));
   addGuestOperations(context, content.guestOperationsManager);
   if (content.customFieldsManager) registry.add(new CustomFieldsManager(context, content.customFieldsManager));

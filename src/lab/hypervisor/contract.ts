@@ -166,4 +166,8 @@ export interface DiskStore {
   /** Puts a disk on another parent that shows the same as its present one. */
   setParent(file: string, parent: string): Promise<void>;
   remove(file: string): Promise<void>;
+  /** Makes a disk out of a streamOptimized VMDK. */
+  receive(file: string, stream: AsyncIterable<Uint8Array>): Promise<void>;
+  /** What the disk and its parents show, as a streamOptimized VMDK of that name. */
+  send(file: string, name: string): AsyncIterable<Uint8Array>;
 }

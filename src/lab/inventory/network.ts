@@ -1,4 +1,4 @@
-import { data, type Reference } from "../model/data.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
 import type { LabContext } from "./context.ts";
 import { Entity } from "./entity.ts";
 
@@ -11,5 +11,10 @@ export class Network extends Entity {
       host: () => [context.host.reference],
       vm: () => context.host.virtualMachines.filter((vm) => vm.usesNetwork(this)).map((vm) => vm.reference),
     });
+  }
+
+  /** What a network adapter on this network names as its backing. */
+  nicBacking(): DataObject {
+    return data("VirtualEthernetCardNetworkBackingInfo", { deviceName: this.name, network: this.reference });
   }
 }

@@ -1,10 +1,13 @@
 import { invalidArgument, LabFault } from "../fault.ts";
-import { type DataObject, data, type Reference } from "../model/data.ts";
-import type { ManagedObject } from "../model/managed-object.ts";
+import { type DataObject, data, isDataObject, type Reference } from "../model/data.ts";
+import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
+import { importVm } from "../ovf/transfer.ts";
+import { requireSpecPrivileges } from "../session/spec-privileges.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
 import { mergeAllocation, vimAllocation } from "./allocation.ts";
 import type { LabContext } from "./context.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
+import { Folder } from "./folder.ts";
 import type { Allocation, StoredPool } from "./inventory-store.ts";
 
 /** Shares at level normal of a pool. */
@@ -57,6 +60,15 @@ export class ResourcePool extends Entity {
       },
       DestroyChildren: async () => {
         for (const pool of [...this.pools]) await pool.#destroy();
+      },
+      ImportVApp: (p, call) => {
+        const spec = p.spec as DataObject;
+        if (p.folder === undefined) throw invalidArgument("folder", "A VM needs a folder.");
+        const folder = this.registry.getAs(Folder, p.folder, "folder");
+        if (isDataObject(spec.configSpec)) {
+          requireSpecPrivileges(context, sessionOf(call).user, spec.configSpec, folder.reference);
+        }
+        return importVm(context, folder, this, spec);
       },
       MoveIntoResourcePool: (p) => this.#moveIn(p.list as Reference[]),
     });

@@ -11,6 +11,7 @@ import type { ServerCertificate } from "./certificate.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { type FolderService, statusOfFault } from "./folder-service.ts";
 import { HttpError } from "./http-error.ts";
+import type { NfcService } from "./nfc-service.ts";
 import { serviceVersionsXml } from "./service-versions.ts";
 
 /** Bytes of one SOAP request. A VM with many large guestinfo values stays far below. */
@@ -25,13 +26,15 @@ export interface ServerParts {
   certificate: ServerCertificate;
   dispatcher: Dispatcher;
   folder: FolderService;
+  /** Disks of leases; a server without them has none. */
+  nfc?: NfcService;
   sessions: Sessions;
   users: Users;
   tickets: ServiceTickets;
   log: (line: string) => void;
 }
 
-/** The HTTPS endpoint: `/sdk` and `/folder`. */
+/** The HTTPS endpoint: `/sdk`, `/folder` and `/nfc`. */
 export class LabServer {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -81,6 +84,8 @@ export class LabServer {
       else if (url.pathname === "/sdk/vimServiceVersions.xml") this.#versions(request, response);
       else if (url.pathname === "/folder" || url.pathname.startsWith("/folder/"))
         await this.#folder(request, response, url);
+      else if (this.parts.nfc && url.pathname.startsWith("/nfc/"))
+        await this.parts.nfc.handle(request, response, url.pathname);
       else throw new HttpError(404, `There is nothing at ${url.pathname}`);
     } catch (error) {
       this.#fail(response, error);

@@ -1,6 +1,7 @@
 import { LabFault, notSupported } from "../fault.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { type Method, sessionOf } from "../model/managed-object.ts";
+import { exportVm } from "../ovf/transfer.ts";
 import { requireUserPrivilege } from "../session/privileges.ts";
 import { requireDatastorePrivilege, requireSpecPrivileges } from "../session/spec-privileges.ts";
 import { cloneVirtualMachine, placeOf } from "./clone.ts";
@@ -41,6 +42,7 @@ export function provisioningMethods(vm: VirtualMachine): Record<string, Method> 
       onCenter("InstantClone_Task");
       return vm.exclusive(call.method, call, () => instantClone(vm, p.spec as DataObject));
     },
+    ExportVm: () => exportVm(vm),
     RelocateVM_Task: (p, call) => vm.exclusive(call.method, call, () => relocate(vm, p.spec as DataObject)),
     MarkAsTemplate: () => {
       onCenter("MarkAsTemplate");

@@ -206,9 +206,20 @@ export class VirtualMachine extends Entity {
     return task;
   }
 
+  /** Keeps the VM as it is for a while, for example as long as its disks are transferred. */
+  hold(by: Reference): void {
+    this.requireIdle();
+    this.#busy = by;
+  }
+
+  release(): void {
+    this.#busy = undefined;
+  }
+
   requireIdle(): void {
     if (!this.#busy) return;
-    throw new LabFault("TaskInProgress", "Another task is already in progress.", { task: this.#busy });
+    const task = this.#busy.type === "Task" ? this.#busy : undefined;
+    throw new LabFault(task ? "TaskInProgress" : "InvalidState", "Another task is already in progress.", { task });
   }
 
   #addMethods(): void {

@@ -130,6 +130,11 @@ export class XmlReader {
     return this.findAttribute(name, false);
   }
 
+  /** Value of an attribute with any prefix, or with none. */
+  attributeOfAnyPrefix(name: string): string | undefined {
+    return this.findAttribute(name, false) ?? this.findAttribute(name, true);
+  }
+
   /** Local name of `xsi:type`, whatever the prefix. */
   typeAttribute(): string | undefined {
     if (this.attributesEnd === this.attributesStart) return undefined;

@@ -3,11 +3,12 @@ import { open, realpath, rename, rm, stat, truncate } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { printDescriptor, VmdkError } from "../../../format/vmdk/descriptor.ts";
 import { SECTOR } from "../../../format/vmdk/sparse-extent.ts";
+import { decodeStreamOptimized, encodeStreamOptimized } from "../../../format/vmdk/stream-optimized.ts";
 import { type DiskStore, HypervisorError } from "../contract.ts";
 import { ChainReader } from "./chain-reader.ts";
 import { commitChild, copyLink, setParent } from "./chain-surgery.ts";
 import { type DiskFile, type DiskRoots, diskError, openDiskChain, openDiskFile } from "./disk-files.ts";
-import { fillFromChain } from "./flatten.ts";
+import { fillFromChain, fillWithGrains, grainsOf } from "./flatten.ts";
 import { createSparseDisk, extendSparseDisk } from "./sparse-writer.ts";
 
 /** Bytes of a block in `stat().blocks`. */
@@ -128,6 +129,25 @@ export function createDiskStore(options: { roots?: DiskRoots } = {}): DiskStore 
       guard(file, "change the parent of", async () =>
         setParent(await openDiskFile(file, roots), await openDiskFile(parent, roots)),
       ),
+
+    receive: (file, stream) =>
+      guard(file, "receive disk", async () => {
+        const { capacitySectors, grains } = await decodeStreamOptimized(stream);
+        await createSparseDisk(file, { capacitySectors }, (handle, layout) => fillWithGrains(grains, handle, layout));
+      }),
+
+    async *send(file, name) {
+      const chain = await openDiskChain(file, roots);
+      const reader = await ChainReader.open(chain);
+      try {
+        const capacitySectors = chain[0]?.capacitySectors ?? 0;
+        yield* encodeStreamOptimized({ capacitySectors, name }, grainsOf(reader, capacitySectors));
+      } catch (error) {
+        throw diskError(error, file, "send disk");
+      } finally {
+        await reader.close();
+      }
+    },
 
     remove: (file) =>
       guard(file, "remove disk", async () => {

@@ -60,10 +60,35 @@ async function readGrain(
   return { ...(grain === undefined || zeros.equals(grain) ? {} : { grain }), zeroRun };
 }
 
-/** Write every grain that is not all zeros behind the tables, and the tables. */
-export async function fillFromChain(reader: ChainReader, handle: FileHandle, layout: SparseLayout): Promise<void> {
-  const { capacitySectors } = layout.header;
+/** Every grain of a chain that is not all zeros, in order. */
+export async function* grainsOf(
+  reader: ChainReader,
+  capacitySectors: number,
+): AsyncGenerator<{ sector: number; bytes: Uint8Array }> {
   const ahead = new ReadAhead();
+  for (let sector = 0; sector < capacitySectors; ) {
+    const sectors = Math.min(GRAIN_SECTORS, capacitySectors - sector);
+    const { grain, zeroRun } = await readGrain(reader, ahead, sector, sectors);
+    if (grain === undefined) {
+      sector += Math.max(GRAIN_SECTORS, Math.floor(zeroRun / GRAIN_SECTORS) * GRAIN_SECTORS);
+      continue;
+    }
+    yield { sector, bytes: grain };
+    sector += GRAIN_SECTORS;
+  }
+}
+
+/** Write every grain that is not all zeros behind the tables, and the tables. */
+export function fillFromChain(reader: ChainReader, handle: FileHandle, layout: SparseLayout): Promise<void> {
+  return fillWithGrains(grainsOf(reader, layout.header.capacitySectors), handle, layout);
+}
+
+/** Write grains, which come in rising order, behind the tables, and the tables. */
+export async function fillWithGrains(
+  grains: AsyncIterable<{ sector: number; bytes: Uint8Array }>,
+  handle: FileHandle,
+  layout: SparseLayout,
+): Promise<void> {
   let end = layout.header.overheadSectors;
   let table = new Uint32Array(ENTRIES_PER_GRAIN_TABLE);
   let tableIndex = 0;
@@ -78,24 +103,18 @@ export async function fillFromChain(reader: ChainReader, handle: FileHandle, lay
     table = new Uint32Array(ENTRIES_PER_GRAIN_TABLE);
     dirty = false;
   };
-  for (let sector = 0; sector < capacitySectors; ) {
+  for await (const { sector, bytes } of grains) {
     const grainIndex = sector / GRAIN_SECTORS;
     const owner = Math.floor(grainIndex / ENTRIES_PER_GRAIN_TABLE);
     if (owner !== tableIndex) {
       await flush();
       tableIndex = owner;
     }
-    const sectors = Math.min(GRAIN_SECTORS, capacitySectors - sector);
-    const { grain, zeroRun } = await readGrain(reader, ahead, sector, sectors);
-    if (grain === undefined) {
-      sector += Math.max(GRAIN_SECTORS, Math.floor(zeroRun / GRAIN_SECTORS) * GRAIN_SECTORS);
-      continue;
-    }
-    await writeAt(handle, end * SECTOR, grain);
+    const whole = bytes.length === GRAIN_BYTES ? bytes : Buffer.concat([bytes], GRAIN_BYTES);
+    await writeAt(handle, end * SECTOR, whole);
     table[grainIndex % ENTRIES_PER_GRAIN_TABLE] = end;
     dirty = true;
     end += GRAIN_SECTORS;
-    sector += GRAIN_SECTORS;
   }
   await flush();
 }

@@ -1,0 +1,99 @@
+/** Leases for importing and exporting VMs, and the OVF manager. */
+import { asFault, LabFault } from "../fault.ts";
+import type { LabContext } from "../inventory/context.ts";
+import { Datastore } from "../inventory/datastore.ts";
+import type { Folder } from "../inventory/folder.ts";
+import type { ResourcePool } from "../inventory/resource-pool.ts";
+import { type DataObject, data, type Reference } from "../model/data.ts";
+import { type Call, ManagedObject } from "../model/managed-object.ts";
+import { disksOf } from "../vm/device/device-changes.ts";
+import { invalidPowerState } from "../vm/power-control.ts";
+import { checkCreate, createVirtualMachine } from "../vm/provisioning.ts";
+import { destroyVirtualMachine } from "../vm/removal.ts";
+import { VirtualMachine } from "../vm/virtual-machine.ts";
+import { specDiskIds } from "./device-ids.ts";
+import { diskDeviceId, exportedFileName, ovfDescriptor } from "./export-descriptor.ts";
+import { createImportSpec } from "./import-spec.ts";
+import { HttpNfcLease, newLeaseReference } from "./lease.ts";
+
+/** ImportVApp: creates the VM at once; its disks are filled through the lease. An aborted import leaves nothing. */
+export function importVm(context: LabContext, folder: Folder, pool: ResourcePool, spec: DataObject): Reference {
+  if (spec._type !== "VirtualMachineImportSpec") {
+    throw new LabFault("NotSupported", `The operation is not supported on the object: importing a ${spec._type}.`);
+  }
+  const config = spec.configSpec as DataObject;
+  checkCreate(context, config);
+  let vm: VirtualMachine | undefined;
+  const lease = context.registry.add(
+    new HttpNfcLease(context, newLeaseReference(), "import", async (completed) => {
+      vm?.release();
+      if (vm && !completed) await destroyVirtualMachine(vm);
+    }),
+  );
+  const create = async (): Promise<void> => {
+    try {
+      const reference = await createVirtualMachine(context, folder, pool, config);
+      vm = context.registry.getAs(VirtualMachine, reference, "vm");
+      vm.hold(lease.reference);
+      const ids = specDiskIds(config);
+      lease.ready(
+        vm,
+        disksOf(vm.configuration.devices).map((disk, index) => ({
+          importKey: ids[index]?.id ?? diskDeviceId(vm as VirtualMachine, disk),
+          fileName: exportedFileName(index),
+          path: disk.path,
+          capacityKB: disk.capacityBytes / 1024,
+        })),
+      );
+    } catch (error) {
+      lease.fail(asFault(error));
+    }
+  };
+  void create();
+  return lease.reference;
+}
+
+/** ExportVm: a powered-off VM, which stays so until the lease ends. */
+export function exportVm(vm: VirtualMachine): Reference {
+  const { context } = vm;
+  vm.requireIdle();
+  if (vm.powerState !== "poweredOff") throw invalidPowerState("poweredOff", vm.powerState);
+  const lease = context.registry.add(
+    new HttpNfcLease(context, newLeaseReference(), "export", async () => vm.release()),
+  );
+  vm.hold(lease.reference);
+  lease.ready(
+    vm,
+    disksOf(vm.configuration.devices).map((disk, index) => ({
+      importKey: diskDeviceId(vm, disk),
+      fileName: exportedFileName(index),
+      path: disk.path,
+      capacityKB: disk.capacityBytes / 1024,
+    })),
+  );
+  return lease.reference;
+}
+
+export class OvfManager extends ManagedObject {
+  constructor(context: LabContext, reference: Reference) {
+    super(context.registry, reference);
+    this.properties({ ovfImportOption: () => [], ovfExportOption: () => [] });
+    this.methods({
+      CreateImportSpec: (p, _call: Call) =>
+        createImportSpec(
+          context,
+          p.ovfDescriptor as string,
+          context.registry.getAs(Datastore, p.datastore, "datastore"),
+          p.cisp as DataObject,
+        ),
+      CreateDescriptor: (p) => {
+        const vm = context.registry.getAs(VirtualMachine, p.obj, "obj");
+        const params = p.cdp as DataObject;
+        const files = (params.ovfFiles as DataObject[] | undefined) ?? [];
+        const name = String(params.name ?? vm.name);
+        const text = ovfDescriptor(vm, files, name, String(params.description ?? ""));
+        return data("OvfCreateDescriptorResult", { ovfDescriptor: text });
+      },
+    });
+  }
+}
