@@ -1,60 +1,28 @@
-/**
- * Drives the lab with govc, VMware's own command line client. It is built from the Go module proxy into a cache outside of the
- * repository at the first run (needs a Go toolchain).
- */
+/** Drives the lab with govc: the inventory, a VM's life, files, pools. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type FakeLabProcess, serveFakeLab } from "./fake-lab-process.ts";
+import { BUILD_MILLISECONDS, buildGovc, type Govc, govcFor } from "./govc.ts";
 
-const VERSION = "v0.46.0";
-const CACHE = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "vch-tests", `govc-${VERSION}`);
-const GOVC = join(CACHE, "bin", "govc");
-const BUILD_MILLISECONDS = 10 * 60_000;
-
-beforeAll(async () => {
-  if (existsSync(GOVC)) return;
-  await Bun.$`go install github.com/vmware/govmomi/govc@${VERSION}`
-    .env({ ...process.env, GOPATH: CACHE, GOFLAGS: "-modcacherw", CGO_ENABLED: "0" })
-    .quiet();
-}, BUILD_MILLISECONDS);
+beforeAll(buildGovc, BUILD_MILLISECONDS);
 
 for (const personality of ["HostAgent", "VirtualCenter"] as const) {
   describe(personality, () => {
     let directory: string;
     let lab: FakeLabProcess;
+    let govc: Govc;
 
     beforeAll(async () => {
       directory = await mkdtemp(join(tmpdir(), "vch-govc-"));
       lab = await serveFakeLab(join(directory, "state"), personality);
+      govc = govcFor(lab.url, directory);
     });
     afterAll(async () => {
       await lab.stop();
       await rm(directory, { recursive: true });
     });
-
-    const run = async (...words: string[]): Promise<{ code: number; out: string; error: string }> => {
-      const { exitCode, stdout, stderr } = await Bun.$`${GOVC} ${words}`
-        .env({
-          ...process.env,
-          GOVC_URL: lab.url,
-          GOVC_USERNAME: "administrator@vsphere.local",
-          GOVC_PASSWORD: "secret",
-          GOVC_INSECURE: "1",
-          GOVMOMI_HOME: join(directory, "govmomi"),
-        })
-        .cwd(directory)
-        .quiet()
-        .nothrow();
-      return { code: exitCode, out: stdout.toString(), error: stderr.toString().trim() };
-    };
-    const govc = async (...words: string[]): Promise<string> => {
-      const { code, out, error } = await run(...words);
-      if (code !== 0) throw new Error(`govc ${words.join(" ")}: ${error}`);
-      return out;
-    };
 
     test("about, inventory and capacity", async () => {
       expect(await govc("about")).toContain(`API type:`);
@@ -86,7 +54,7 @@ for (const personality of ["HostAgent", "VirtualCenter"] as const) {
       expect(await govc("device.ls", "-vm", "g1")).toContain("ethernet-0");
       expect(await govc("vm.info", "g1")).toContain("poweredOff");
       await govc("vm.power", "-on", "g1");
-      expect((await run("vm.power", "-on", "g1")).error).toContain("current state (Powered on)");
+      expect(await govc.refused("vm.power", "-on", "g1")).toContain("current state (Powered on)");
       expect(await govc("object.collect", "-s", "vm/g1", "runtime.powerState")).toContain("poweredOn");
       await govc("vm.change", "-vm", "g1", "-e", "guestinfo.k=v");
       expect(await govc("vm.info", "-e", "g1")).toContain("guestinfo.k:");

@@ -43,6 +43,30 @@ def view(content, kind):
         container.DestroyView()
 
 
+def walk(vm):
+    """Reads everything that monitoring tools read, one property after another."""
+    for part in (vm.summary, vm.runtime, vm.config, vm.guest, vm.storage, vm.layoutEx, vm.capability, vm.resourceConfig):
+        assert part is not None and str(part)
+    assert vm.summary.config.name == vm.name and vm.runtime.host.name and vm.config.hardware.device
+
+
+def watch(content, obj, paths):
+    """Yields update sets as WaitForUpdatesEx brings them."""
+    Collector = vmodl.query.PropertyCollector
+    collector = content.propertyCollector.CreatePropertyCollector()
+    collector.CreateFilter(
+        Collector.FilterSpec(
+            propSet=[Collector.PropertySpec(type=type(obj), pathSet=paths)], objectSet=[Collector.ObjectSpec(obj=obj)]
+        ),
+        True,
+    )
+    version = ""
+    while True:
+        update = collector.WaitForUpdatesEx(version, Collector.WaitOptions(maxWaitSeconds=20))
+        version = update.version
+        yield update
+
+
 def main(url, personality):
     address = urlparse(url)
     context = ssl._create_unverified_context()
@@ -107,6 +131,32 @@ def main(url, personality):
         (result,) = content.propertyCollector.RetrieveContents([spec])
         assert len(result.propSet) > 5
     WaitForTask(vm.PowerOffVM_Task())
+    walk(vm)
+    task = vm.CreateSnapshot_Task(name="first", description="", memory=False, quiesce=False)
+    WaitForTask(task)
+    snapshot = vm.snapshot.currentSnapshot
+    assert task.info.result == snapshot and vm.snapshot.rootSnapshotList[0].name == "first"
+    assert snapshot.config.annotation == "new" and snapshot.vm == vm
+    updates = watch(content, vm, ["config.annotation", "snapshot"])
+    next(updates)
+    WaitForTask(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="after")))
+    changed = {c.name: c.val for f in next(updates).filterSet for o in f.objectSet for c in o.changeSet}
+    assert changed["config.annotation"] == "after", changed
+    WaitForTask(snapshot.RevertToSnapshot_Task())
+    assert vm.config.annotation == "new"
+    if personality == "VirtualCenter":
+        location = vim.vm.RelocateSpec(diskMoveType="createNewChildDiskBacking")
+        clone = vim.vm.CloneSpec(location=location, powerOn=False, template=False, snapshot=snapshot)
+        task = vm.CloneVM_Task(folder=vm.parent, name="copy", spec=clone)
+        WaitForTask(task)
+        disks = [d for d in task.info.result.config.hardware.device if isinstance(d, vim.vm.device.VirtualDisk)]
+        assert disks[0].backing.parent.fileName.endswith("py.vmdk"), disks[0].backing
+        WaitForTask(task.info.result.Destroy_Task())
+    else:
+        expect(vmodl.fault.NotSupported, lambda: vm.CloneVM_Task(
+            folder=vm.parent, name="copy", spec=vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)))
+    WaitForTask(vm.RemoveAllSnapshots_Task())
+    assert vm.snapshot is None
     WaitForTask(vm.Destroy_Task())
     assert view(content, vim.VirtualMachine) == []
     Disconnect(service)
