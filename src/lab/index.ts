@@ -9,6 +9,7 @@ import { EventLog } from "./event/event-log.ts";
 import type { DiskStore, Hypervisor, MachineEvents } from "./hypervisor/contract.ts";
 import { addDatastores, adoptRunning, buildInventory, loadStored, machineEvents } from "./inventory/build.ts";
 import type { LabContext } from "./inventory/context.ts";
+import { loadDistributedSwitches } from "./inventory/distributed-switch.ts";
 import type { Host } from "./inventory/host.ts";
 import { InventoryStore } from "./inventory/inventory-store.ts";
 import { namingOf, type Personality } from "./inventory/naming.ts";
@@ -97,6 +98,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   await journal.recover((intent) => settleIntent(context, intent));
   for (const group of store.inventory.portGroups) await inventory.networks.activate(group);
   for (const name of options.portGroups) await inventory.networks.ensurePortGroup(name);
+  await loadDistributedSwitches(context, inventory.networkFolder);
   await loadStored(context, inventory.vmFolder);
   await store.save();
   await adoptRunning(context);

@@ -20,6 +20,7 @@ import { Host } from "./host.ts";
 
 export interface BuiltInventory {
   vmFolder: Folder;
+  networkFolder: Folder;
   networks: NetworkSystem;
 }
 
@@ -82,7 +83,7 @@ export function buildInventory(
   };
   content.environmentBrowser = environment;
   add(new EnvironmentBrowser(context, environment, browser));
-  return { vmFolder: folders.vm, networks, datastoreFolder: folders.datastore };
+  return { vmFolder: folders.vm, networkFolder: folders.network, networks, datastoreFolder: folders.datastore };
 }
 
 const center = (context: LabContext): boolean => context.naming.personality === "VirtualCenter";

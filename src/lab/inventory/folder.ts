@@ -7,6 +7,7 @@ import { checkCreate, createVirtualMachine, registerVirtualMachine } from "../vm
 import { destroyVirtualMachine } from "../vm/removal.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
 import type { LabContext } from "./context.ts";
+import { createDistributedSwitch } from "./distributed-switch.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
 import { ResourcePool } from "./resource-pool.ts";
 
@@ -52,6 +53,17 @@ export class Folder extends Entity {
         parseDatastorePath(p.path as string);
         return context.tasks.run(call.method, this, user(call), () =>
           registerVirtualMachine(context, this, pool, p.path as string, p.name as string | undefined),
+        );
+      },
+      CreateDVS_Task: (p, call) => {
+        if (!childTypes.includes("DistributedVirtualSwitch") || context.naming.personality === "HostAgent") {
+          throw new LabFault(
+            "NotSupported",
+            `The operation is not supported on the object: ${this.name} holds no switches.`,
+          );
+        }
+        return context.tasks.run(call.method, this, user(call), () =>
+          createDistributedSwitch(context, this, p.spec as DataObject),
         );
       },
       MoveIntoFolder_Task: (p, call) =>

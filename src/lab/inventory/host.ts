@@ -189,6 +189,10 @@ export class Host extends Entity {
     return this.networks.find((network) => network.name === name)?.reference;
   }
 
+  nicBacking(name: string): DataObject | undefined {
+    return this.networks.find((network) => network.name === name)?.nicBacking();
+  }
+
   /** An address of VMware's range for vCenter that no VM of the inventory has. */
   newMacAddress(taken: ReadonlySet<string>, except: VirtualMachine | undefined): string {
     const used = new Set(taken);

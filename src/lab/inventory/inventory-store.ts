@@ -57,6 +57,19 @@ export interface StoredField {
   type: string | undefined;
 }
 
+export interface StoredDistributedSwitch {
+  id: string;
+  name: string;
+  uuid: string;
+  created: string;
+  description: string;
+  /** Counts changes: `configVersion`. */
+  version: number;
+  /** The host is a member. */
+  joined: boolean;
+  portGroups: { id: string; name: string; type: string; numPorts: number; description: string }[];
+}
+
 interface Inventory {
   format: 1;
   personality: Personality;
@@ -76,6 +89,7 @@ interface Inventory {
   customFields?: StoredField[];
   /** Values of custom fields: of an entity (`Type:id`), by field key. */
   customValues?: { entity: string; key: number; value: string }[];
+  distributedSwitches?: StoredDistributedSwitch[];
   /** Extensions by key, as they were registered. */
   extensions?: { key: string; heartbeat: string; extension: DataObject }[];
 }

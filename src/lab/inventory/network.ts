@@ -15,6 +15,10 @@ export class Network extends Entity {
 
   /** What a network adapter on this network names as its backing. */
   nicBacking(): DataObject {
-    return data("VirtualEthernetCardNetworkBackingInfo", { deviceName: this.name, network: this.reference });
+    return data("VirtualEthernetCardNetworkBackingInfo", {
+      deviceName: this.name,
+      useAutoDetect: false,
+      network: this.reference,
+    });
   }
 }

@@ -187,11 +187,19 @@ function requireController(context: ChangeContext, device: DataObject, key: numb
 
 function networkOf(context: ChangeContext, device: DataObject): string {
   const backing = device.backing as DataObject | undefined;
-  if (backing?._type !== "VirtualEthernetCardNetworkBackingInfo") {
-    const what = backing?._type ?? "nothing";
-    throw invalidDevice(context, `The lab has standard port groups only, not ${what}.`, "InvalidDeviceBacking");
+  let name: string | undefined;
+  if (backing?._type === "VirtualEthernetCardDistributedVirtualPortBackingInfo") {
+    const value = (backing.port as DataObject).portgroupKey;
+    name = context.environment.networkName({ type: "DistributedVirtualPortgroup", value });
+  } else if (backing?._type === "VirtualEthernetCardNetworkBackingInfo") {
+    name = String(backing.deviceName ?? "") || context.environment.networkName(backing.network);
+  } else {
+    throw invalidDevice(
+      context,
+      `The lab has port groups, not ${backing?._type ?? "nothing"}.`,
+      "InvalidDeviceBacking",
+    );
   }
-  const name = String(backing.deviceName ?? "") || context.environment.networkName(backing.network);
   if (name === undefined || !context.environment.hasNetwork(name)) {
     throw invalidDevice(context, `There is no network '${name ?? ""}'.`, "InvalidDeviceBacking");
   }

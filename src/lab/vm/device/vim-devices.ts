@@ -18,6 +18,8 @@ import {
 export interface BackingReferences {
   datastore(path: string): Reference | undefined;
   network(name: string): Reference | undefined;
+  /** How a network adapter names a network that is no standard port group. */
+  nicBacking(name: string): DataObject | undefined;
 }
 
 const SCSI_TYPES: Record<ScsiModel, { type: string; summary: string }> = {
@@ -240,14 +242,18 @@ export const NIC_MODELS: ReadonlyMap<string, NetworkAdapter["model"]> = new Map(
 ]);
 
 function networkAdapter(device: NetworkAdapter, number: number, references: BackingReferences): DataObject {
+  const distributed = references.nicBacking(device.network)?.port as DataObject | undefined;
+  const summary = distributed === undefined ? device.network : `DVSwitch: ${String(distributed.switchUuid)}`;
   return data(NIC_TYPES[device.model], {
     key: device.key,
-    deviceInfo: description(`Network adapter ${number}`, device.network),
-    backing: data("VirtualEthernetCardNetworkBackingInfo", {
-      deviceName: device.network,
-      useAutoDetect: false,
-      network: references.network(device.network),
-    }),
+    deviceInfo: description(`Network adapter ${number}`, summary),
+    backing:
+      references.nicBacking(device.network) ??
+      data("VirtualEthernetCardNetworkBackingInfo", {
+        deviceName: device.network,
+        useAutoDetect: false,
+        network: references.network(device.network),
+      }),
     connectable: connectInfo(device),
     controllerKey: PCI_KEY,
     unitNumber: device.unit,
