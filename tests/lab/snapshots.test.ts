@@ -140,6 +140,8 @@ describe.each(["HostAgent", "VirtualCenter"] as const)("%s", (personality) => {
     await govc("vm.instantclone", "-vm", "full", "-e", "guestinfo.who=twin", "twin");
     expect(await govc("vm.info", "-e", "twin")).toMatch(/poweredOn[\s\S]*twin/);
     await check();
+    await govc("vm.migrate", "-pool", "Cluster/Resources", "copy");
+    expect(await govc("events")).toContain("cloned to twin");
     await govc("vm.destroy", "full", "twin", "linked", "copy", "of-template");
   });
 

@@ -37,8 +37,8 @@ export class EventLog extends ManagedObject {
     });
   }
 
-  /** Adds an event about a VM. */
-  post(type: string, vm: Subject, message: string): void {
+  /** Adds an event about a VM. `fields`: what its type has besides. */
+  post(type: string, vm: Subject, message: string, fields: Record<string, unknown> = {}): void {
     const { place } = this;
     const event = data(type, {
       key: ++this.#lastKey,
@@ -51,6 +51,7 @@ export class EventLog extends ManagedObject {
       vm: argument("VmEventArgument", "vm", vm),
       fullFormattedMessage: message,
       template: false,
+      ...fields,
     });
     this.#events.push(event);
     if (this.#events.length > RING_SIZE) this.#events.shift();
@@ -102,6 +103,11 @@ export class EventLog extends ManagedObject {
   }
   #lastCollector = 0;
 }
+
+/** A VM as an event mentions it. */
+export const vmArgument = (vm: Subject): DataObject => argument("VmEventArgument", "vm", vm);
+/** A host as an event mentions it. */
+export const hostArgument = (host: Subject): DataObject => argument("HostEventArgument", "host", host);
 
 const argument = (type: string, field: string, subject: Subject): DataObject =>
   data(type, { name: subject.name, [field]: subject.reference });

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { vmArgument } from "../event/event-log.ts";
 import { invalidArgument, notSupported } from "../fault.ts";
 import { Datastore } from "../inventory/datastore.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
@@ -87,7 +88,9 @@ export async function cloneVirtualMachine(
     const from = snapshot ? source.snapshots.configuration(snapshot.uid) : source.configuration;
     const make = (): Promise<MadeDisks> => makeClone(source, from, snapshot !== undefined, name, home, spec);
     const vm = await whileStill(source, snapshot !== undefined, () => install(context, parent, pool, home, make));
-    context.events.post("VmClonedEvent", vm, `${source.name} cloned to ${name} on ${context.host.name}`);
+    context.events.post("VmClonedEvent", vm, `${source.name} cloned to ${name} on ${context.host.name}`, {
+      sourceVm: vmArgument(source),
+    });
     if (spec.powerOn === true) await vm.power.on();
     return vm.reference;
   } finally {

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
+import { vmArgument } from "../event/event-log.ts";
 import { LabFault } from "../fault.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
 import { Folder } from "../inventory/folder.ts";
@@ -46,7 +47,9 @@ export async function instantClone(source: VirtualMachine, spec: DataObject): Pr
     const home = await chooseHome(context, name, formatDatastorePath({ datastore: store, path: "" }));
     const clone = await install(context, parent, pool, home, () => fork(source, name, home, spec));
     const stateFile = await clone.resolveOwn(STATE_FILE);
-    context.events.post("VmClonedEvent", clone, `${source.name} cloned to ${name} on ${context.host.name}`);
+    context.events.post("VmClonedEvent", clone, `${source.name} cloned to ${name} on ${context.host.name}`, {
+      sourceVm: vmArgument(source),
+    });
     try {
       await clone.power.on({ stateFile });
     } finally {

@@ -1,3 +1,4 @@
+import { hostArgument } from "../event/event-log.ts";
 import { invalidArgument, notSupported } from "../fault.ts";
 import { Datastore } from "../inventory/datastore.ts";
 import { Folder } from "../inventory/folder.ts";
@@ -25,5 +26,7 @@ export async function relocate(vm: VirtualMachine, spec: DataObject): Promise<vo
   }
   context.host.movePool(vm, pool);
   await context.store.save();
-  context.events.post("VmRelocatedEvent", vm, `Relocated ${vm.name} on ${context.host.name}`);
+  context.events.post("VmRelocatedEvent", vm, `Relocated ${vm.name} on ${context.host.name}`, {
+    sourceHost: hostArgument(context.host),
+  });
 }

@@ -53,7 +53,6 @@ export async function createSnapshot(vm: VirtualMachine, request: SnapshotReques
   };
   const after = await withDeltas(vm, before);
   await keep(vm, snapshot, before, after);
-  vm.context.events.post("VmReconfiguredEvent", vm, `Created snapshot ${name} of ${vm.name}`);
   const object = vm.snapshots.object(uid);
   if (!object) throw new Error("The snapshot is not in the inventory");
   return object.reference;

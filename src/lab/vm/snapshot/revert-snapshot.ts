@@ -70,7 +70,6 @@ export async function revertToSnapshot(vm: VirtualMachine, uid: number, suppress
   await vm.snapshots.store({ ...vm.snapshots.list, current: uid });
   if (suspendFile !== undefined) vm.power.suspended();
   await dropUnusedDeltas(vm, old);
-  context.events.post("VmReconfiguredEvent", vm, `Reverted ${vm.name} to the snapshot ${snapshot.name}`);
   if (snapshot.state === "poweredOn" && snapshot.memoryFile !== undefined && !suppressPowerOn) {
     await vm.power.on({ stateFile: await vm.resolveOwn(snapshot.memoryFile) });
   }
