@@ -43,7 +43,7 @@ const serial = (backing: MachineSerialPort["backing"], changes: Partial<MachineS
 
 describe("machine", () => {
   test.each([
-    ["-accel", {}, ["tcg,thread=multi,tb-size=128"]],
+    ["-accel", {}, ["tcg,thread=multi,tb-size=64"]],
     ["-accel", { accelerator: "kvm" }, ["kvm"]],
     ["-cpu", { accelerator: "kvm" }, ["host"]],
     ["-m", {}, ["512M"]],
