@@ -5,11 +5,8 @@ export type ApiVersion = number;
 
 /** Oldest version served: what Docker 28 and 29 servers accept at most too. */
 export const MINIMUM_API_VERSION: ApiVersion = 24;
-/**
- * Newest version served. 1.55 adds image attestations, which the engine does not keep, so a client that asks for 1.55
- * must learn that it is too new and fall back.
- */
-export const MAXIMUM_API_VERSION: ApiVersion = 54;
+/** Newest version served: that of the API document (src/docker/openapi). */
+export const MAXIMUM_API_VERSION: ApiVersion = 56;
 
 export const versionText = (version: ApiVersion): string => `1.${version}`;
 

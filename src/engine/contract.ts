@@ -134,6 +134,8 @@ export type ProgressMessage = {
   stream?: string;
   error?: string;
   errorDetail?: { message: string };
+  /** What a program reads: of a push, the digest. */
+  aux?: Record<string, unknown>;
 };
 export type ProgressSink = (message: ProgressMessage) => void;
 
@@ -159,8 +161,31 @@ export interface Images {
   ): Promise<void>;
   load(
     tar: ReadableStream<Uint8Array>,
-    options: { quiet: boolean; progress: ProgressSink; signal: AbortSignal },
+    /** `platform` of an archive that holds several. */
+    options: { platform?: string; quiet: boolean; progress: ProgressSink; signal: AbortSignal },
   ): Promise<void>;
+  /** `tag` undefined pushes every tag of the repository. */
+  push(
+    repository: string,
+    options: {
+      tag?: string;
+      platform?: string;
+      credentials?: RegistryCredentials;
+      progress: ProgressSink;
+      signal: AbortSignal;
+    },
+  ): Promise<void>;
+  /** An archive that `load` takes, here and on other engines. Looks everything up before it resolves. */
+  save(names: readonly string[], options: { platform?: string }): Promise<AsyncIterable<Uint8Array>>;
+  search(
+    term: string,
+    options: { limit: number; filters: Filters; credentials?: RegistryCredentials; signal: AbortSignal },
+  ): Promise<Record<string, unknown>[]>;
+  /** What a registry has under this name; nothing is stored. */
+  distribution(
+    reference: string,
+    options: { credentials?: RegistryCredentials; signal: AbortSignal },
+  ): Promise<Schemas["DistributionInspect"]>;
   import(
     tar: ReadableStream<Uint8Array>,
     options: {
@@ -174,12 +199,13 @@ export interface Images {
     },
   ): Promise<void>;
   list(options: { all: boolean; digests: boolean; filters: Filters }): Promise<Schemas["ImageSummary"][]>;
-  inspect(reference: string): Promise<Schemas["ImageInspect"]>;
-  history(reference: string): Promise<Record<string, unknown>[]>;
+  /** `platform` other than the image's own is not found. */
+  inspect(reference: string, options?: { platform?: string }): Promise<Schemas["ImageInspect"]>;
+  history(reference: string, options?: { platform?: string }): Promise<Record<string, unknown>[]>;
   tag(reference: string, repository: string, tag: string | undefined): Promise<void>;
   remove(
     reference: string,
-    options: { force: boolean; noPrune: boolean },
+    options: { force: boolean; noPrune: boolean; platforms?: readonly string[] },
   ): Promise<Schemas["ImageDeleteResponseItem"][]>;
   prune(filters: Filters): Promise<{ ImagesDeleted: Schemas["ImageDeleteResponseItem"][]; SpaceReclaimed: number }>;
 }

@@ -42,6 +42,8 @@ export class Authorization {
     private readonly settings: RegistrySettings,
     private readonly userAgent: string,
     private readonly insecure: boolean,
+    /** `ownScope`: ask for our scope whatever the registry names (a push needs more than its first request does). */
+    private readonly options: { ownScope: boolean } = { ownScope: false },
   ) {}
 
   /** The Authorization header for the next request; none before the registry has asked. */
@@ -51,7 +53,8 @@ export class Authorization {
     if (this.#challenge.scheme === "basic") {
       return this.credentials?.username ? basicAuthorization(this.credentials) : undefined;
     }
-    const scope = this.#challenge.parameters.get("scope") ?? this.scope;
+    const asked = this.#challenge.parameters.get("scope");
+    const scope = this.options.ownScope ? this.scope : (asked ?? this.scope);
     const known = this.#tokens.get(scope);
     if (known !== undefined && known.expiresAt - TOKEN_LEEWAY_MILLISECONDS > Date.now()) return `Bearer ${known.value}`;
     const token = await requestToken(this.#challenge, scope, this.credentials, {

@@ -1,5 +1,5 @@
-/** Client of the OCI distribution API (which is Docker's registry API, version 2): what a pull and a login need. */
-import { Authorization, basicAuthorization, type Credentials, chooseChallenge, requestToken } from "./authorization.ts";
+/** Client of the OCI distribution API (which is Docker's registry API, version 2). */
+import { basicAuthorization, type Credentials, chooseChallenge, requestToken } from "./authorization.ts";
 import { streamBlob } from "./blob.ts";
 import { checkDigest, type Digest, digestOf } from "./digest.ts";
 import { responseError } from "./error-response.ts";
@@ -13,8 +13,11 @@ import {
   type Platform,
   parseManifest,
 } from "./manifest.ts";
+import { type Push, pushImage } from "./push.ts";
 import { DEFAULT_DOMAIN, familiarName, familiarString, type ImageReference, isTag } from "./reference.ts";
 import { RegistryError } from "./registry-error.ts";
+import { type RepositoryAccess, RepositoryConnection } from "./repository-connection.ts";
+import { type SearchResult, searchRegistry } from "./search.ts";
 import { checkAllowed, type Endpoint, endpointsOf, type RegistrySettings } from "./settings.ts";
 import { readBody, send } from "./transport.ts";
 
@@ -39,6 +42,13 @@ export interface RemoteImage {
   blob(descriptor: Descriptor, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
+/** What a registry says of a reference without any layer being fetched (docker manifest, the distribution endpoint). */
+export interface RemoteDescription {
+  descriptor: Descriptor;
+  /** One for a single image, all of a list's otherwise. */
+  platforms: Platform[];
+}
+
 export interface RegistryClient {
   /** Throws RegistryError with dockerd's texts. The reference must have a tag or digest. */
   image(
@@ -49,8 +59,40 @@ export interface RegistryClient {
   ): Promise<RemoteImage>;
   /** Every tag of a repository (docker pull --all-tags). */
   tags(reference: ImageReference, credentials: Credentials | undefined, signal: AbortSignal): Promise<string[]>;
+  /** What the reference stands for, and for which platforms. */
+  describe(
+    reference: ImageReference,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+  ): Promise<RemoteDescription>;
+  /** Uploads what the registry does not have, then the manifest under the reference's tag. Mirrors are not asked. */
+  push(
+    reference: ImageReference,
+    push: Push,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+  ): Promise<{ digest: Digest; size: number }>;
+  /** Asks a registry's search (of docker.io, or of the registry that `term` begins with). */
+  search(
+    term: string,
+    limit: number,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+  ): Promise<SearchResult[]>;
   /** Checks credentials; the identity token, if the registry gives one, replaces the password from now on. */
   login(credentials: Credentials & { serveraddress?: string }): Promise<{ identityToken?: string }>;
+}
+
+/** Platform of an image configuration; what it leaves out stays empty. */
+function platformOf(config: Uint8Array): Platform {
+  try {
+    const document = JSON.parse(new TextDecoder().decode(config)) as Record<string, unknown> | null;
+    const text = (name: string): string => (typeof document?.[name] === "string" ? String(document[name]) : "");
+    const variant = text("variant");
+    return { os: text("os"), architecture: text("architecture"), ...(variant === "" ? {} : { variant }) };
+  } catch (cause) {
+    throw new RegistryError("invalid", "the image configuration is not JSON", { cause });
+  }
 }
 
 const TAG_PAGE = 1000;
@@ -74,15 +116,18 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
     credentials: Credentials | undefined,
     signal: AbortSignal,
     work: (repository: Repository) => Promise<T>,
+    access?: RepositoryAccess,
   ): Promise<T> {
     const settings = options.settings();
     checkAllowed(reference.domain, settings);
     let failure: unknown;
     for (const endpoint of endpointsOf(reference.domain, settings)) {
+      if (endpoint.mirror && access !== undefined) continue;
       // A mirror is another party: it gets no credentials.
       const own = endpoint.mirror ? undefined : credentials;
       try {
-        return await work(new Repository(endpoint, reference, own, settings, options.userAgent));
+        const connection = new RepositoryConnection(endpoint, reference, own, settings, options.userAgent, access);
+        return await work(new Repository(connection));
       } catch (error) {
         signal.throwIfAborted();
         // Plain HTTP is tried only when TLS got us nowhere; a mirror that fails for any reason is passed over.
@@ -101,6 +146,15 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       atEndpoint(reference, credentials, signal, (repository) => repository.image(platform, signal)),
     tags: (reference, credentials, signal) =>
       atEndpoint(reference, credentials, signal, (repository) => repository.tags(signal)),
+    describe: (reference, credentials, signal) =>
+      atEndpoint(reference, credentials, signal, (repository) => repository.describe(signal)),
+    push: (reference, push, credentials, signal) =>
+      atEndpoint(reference, credentials, signal, ({ connection }) => pushImage(connection, push, signal), {
+        actions: "pull,push",
+        mountFrom: push.mountFrom,
+      }),
+    search: (term, limit, credentials, signal) =>
+      searchRegistry(term, limit, credentials, options.settings(), options.userAgent, signal),
     login: (credentials) => login(credentials, options.settings(), options.userAgent),
   };
 }
@@ -110,22 +164,22 @@ const isConnectionFailure = (error: unknown): boolean => error instanceof Regist
 
 /** One repository at one endpoint. */
 class Repository {
-  readonly #authorization: Authorization;
+  constructor(readonly connection: RepositoryConnection) {}
 
-  constructor(
-    private readonly endpoint: Endpoint,
-    private readonly reference: ImageReference,
-    credentials: Credentials | undefined,
-    private readonly settings: RegistrySettings,
-    private readonly userAgent: string,
-  ) {
-    this.#authorization = new Authorization(
-      credentials,
-      `repository:${reference.path}:pull`,
-      settings,
-      userAgent,
-      endpoint.insecure,
+  private get reference(): ImageReference {
+    return this.connection.reference;
+  }
+
+  async describe(signal: AbortSignal): Promise<RemoteDescription> {
+    const { manifest, bytes, digest } = await this.#manifest(
+      this.reference.digest ?? this.reference.tag ?? "latest",
+      signal,
     );
+    const descriptor = { mediaType: manifest.mediaType, digest, size: bytes.length };
+    if (manifest.kind === "list") {
+      return { descriptor, platforms: manifest.manifests.flatMap(({ platform }) => (platform ? [platform] : [])) };
+    }
+    return { descriptor, platforms: [platformOf(await this.#small(manifest.config, signal))] };
   }
 
   async image(platform: Platform, signal: AbortSignal): Promise<RemoteImage> {
@@ -164,7 +218,7 @@ class Repository {
       tags.push(...found);
       // The next page is a link; only its parameters are taken from the registry, never its host.
       const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("link") ?? "")?.[1];
-      const query = next === undefined ? null : URL.parse(next, this.endpoint.url);
+      const query = next === undefined ? null : URL.parse(next, this.connection.endpoint.url);
       if (query === null || found.length === 0) return tags;
       path = `tags/list${query.search}`;
     }
@@ -201,24 +255,8 @@ class Repository {
     return Buffer.concat(chunks);
   }
 
-  async #get(path: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
-    const url = `${this.endpoint.url}/v2/${this.reference.path}/${path}`;
-    for (let attempt = 0; ; attempt++) {
-      const authorization = await this.#authorization.header(signal);
-      const response = await send(
-        url,
-        {
-          headers: authorization === undefined ? headers : { ...headers, Authorization: authorization },
-          insecure: this.endpoint.insecure,
-          signal,
-        },
-        this.settings,
-        this.userAgent,
-      );
-      // Once to learn what is asked for, once more for a token that ended early.
-      if (response.status !== 401 || attempt >= 2 || !this.#authorization.challenged(response)) return response;
-      await response.body?.cancel();
-    }
+  #get(path: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+    return this.connection.request(path, { headers }, signal);
   }
 
   #error(response: Response, what: "manifest" | "blob"): Promise<RegistryError> {

@@ -3,15 +3,17 @@ import { RegistryError } from "./registry-error.ts";
 import { proxyFor, type RegistrySettings, tlsOptions } from "./settings.ts";
 
 export interface RegistryRequest {
-  method?: "GET" | "HEAD" | "POST";
+  method?: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
   headers?: Record<string, string>;
-  body?: string;
+  body?: string | Uint8Array<ArrayBuffer>;
+  /** Until the response's head has come; a body to send counts. */
+  timeLimitMilliseconds?: number;
   signal?: AbortSignal;
   /** The registry is one of the insecure ones: no certificate check, and redirects to plain HTTP are followed. */
   insecure: boolean;
 }
 
-/** Until the response's head has come. */
+/** Until the response's head has come, of requests that send little. */
 const HEAD_TIME_LIMIT_MILLISECONDS = 60_000;
 const REDIRECT_LIMIT = 6;
 
@@ -55,7 +57,7 @@ async function sendOnce(
   settings: RegistrySettings,
 ): Promise<Response> {
   const timeLimit = new AbortController();
-  const timer = setTimeout(() => timeLimit.abort(), HEAD_TIME_LIMIT_MILLISECONDS);
+  const timer = setTimeout(() => timeLimit.abort(), request.timeLimitMilliseconds ?? HEAD_TIME_LIMIT_MILLISECONDS);
   const tls = url.protocol === "https:" ? tlsOptions(url.host, request.insecure, settings) : undefined;
   try {
     return await fetch(url.href, {

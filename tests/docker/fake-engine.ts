@@ -26,6 +26,7 @@ export interface FakeEngine extends Engine {
   find(reference: string): FakeContainer;
   emit(type: DockerEvent["Type"], action: string, id: string, attributes?: Record<string, string>): void;
   pulledWith: (RegistryCredentials | undefined)[];
+  pushedWith: (RegistryCredentials | undefined)[];
   loaded: { bytes: number; sha256: string }[];
   written: { path: string; sha256: string; bytes: number }[];
   archives: Map<string, { stat: PathStat; tar: Uint8Array }>;
@@ -77,6 +78,7 @@ export function fakeEngine(): FakeEngine {
   const engine: FakeEngine = {
     find,
     pulledWith: [],
+    pushedWith: [],
     loaded: [],
     written: [],
     archives: new Map(),
@@ -339,6 +341,30 @@ export function fakeEngine(): FakeEngine {
         const loaded = await digest(tar);
         engine.loaded.push(loaded);
         progress({ stream: `Loaded image: sum-${loaded.sha256}\n` });
+      },
+      async push(repository, { tag, credentials, progress }) {
+        engine.pushedWith.push(credentials);
+        progress({ status: `The push refers to repository [docker.io/library/${repository}]` });
+        if (repository.endsWith("missing"))
+          throw notFound(`An image does not exist locally with the tag: ${repository}`);
+        progress({ status: `${tag ?? "latest"}: digest: ${IMAGE_ID} size: 7` });
+        progress({ progressDetail: {}, aux: { Tag: tag ?? "latest", Digest: IMAGE_ID, Size: 7 } });
+      },
+      async save(names) {
+        if (names.some((name) => name.includes("missing"))) throw notFound("reference does not exist");
+        return (async function* () {
+          yield new TextEncoder().encode(names.join(" "));
+        })();
+      },
+      async search(term) {
+        return [{ name: term, description: "", star_count: 1, is_official: true, is_automated: false }];
+      },
+      async distribution(reference) {
+        if (reference.includes("missing")) throw notFound("manifest unknown");
+        return {
+          Descriptor: { mediaType: "application/vnd.oci.image.manifest.v1+json", digest: IMAGE_ID, size: 7 },
+          Platforms: [{ os: "linux", architecture: "amd64" }],
+        };
       },
       async import(tar, { progress }) {
         const loaded = await digest(tar);

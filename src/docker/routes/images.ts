@@ -1,12 +1,15 @@
 /** Images. Names contain slashes, so these routes match greedily. */
 import { Hono } from "hono";
 import { invalid, notImplemented } from "../../engine/errors.ts";
-import type { ApiEnvironment, RouterOptions } from "../environment.ts";
-import { booleanQuery, filtersQuery, textQuery } from "../requests/query.ts";
+import type { ApiVersion } from "../api-version.ts";
+import type { ApiContext, ApiEnvironment, RouterOptions } from "../environment.ts";
+import { platformParameter } from "../requests/platform.ts";
+import { booleanQuery, filtersQuery, integerQuery, textQuery } from "../requests/query.ts";
 import { registryCredentials } from "../requests/registry-auth.ts";
 import { requestStream } from "../requests/stream-body.ts";
 import { imageInspectForVersion, imageSummaryForVersion } from "../responses/older-versions.ts";
 import { progressResponse } from "../responses/progress.ts";
+import { streamed } from "../responses/streaming.ts";
 
 export function imageRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>();
@@ -54,13 +57,10 @@ export function imageRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
   });
 
   app.post("/images/load", (c) => {
-    if (textQuery(c, "platform") !== undefined && c.get("apiVersion") >= 48) {
-      throw notImplemented(
-        "loading a chosen platform is not supported: the platform of this endpoint is loaded; leave out --platform",
-      );
-    }
+    const platform = onePlatform(c, 48);
     return progressResponse(
-      (progress, signal) => images.load(requestStream(c), { quiet: booleanQuery(c, "quiet", true), progress, signal }),
+      (progress, signal) =>
+        images.load(requestStream(c), { platform, quiet: booleanQuery(c, "quiet", true), progress, signal }),
       c.req.raw.signal,
     );
   });
@@ -69,28 +69,57 @@ export function imageRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
     c.json(await images.prune(filtersQuery(c, ["dangling", "label", "label!", "until"]))),
   );
 
-  app.get("/images/search", () => {
-    throw notImplemented("searching Docker Hub is not supported: search at https://hub.docker.com");
+  app.get("/images/search", async (c) => {
+    const term = textQuery(c, "term");
+    if (term === undefined) throw invalid('missing query parameter "term"');
+    const results = await images.search(term, {
+      limit: integerQuery(c, "limit") ?? 0,
+      filters: filtersQuery(c),
+      credentials: registryCredentials(c.req.header("x-registry-auth")),
+      signal: c.req.raw.signal,
+    });
+    return c.json(results);
   });
 
-  app.on("GET", ["/images/get", "/images/:name{.+}/get"], () => {
-    throw notImplemented(
-      "saving images is not supported yet: copy the image from its registry with skopeo or `docker save` on another engine",
-    );
-  });
+  app.get("/images/get", async (c) => archive(await images.save(c.req.queries("names") ?? [], saveOptions(c))));
+
+  app.get("/images/:name{.+}/get", async (c) => archive(await images.save([c.req.param("name")], saveOptions(c))));
 
   app.get("/images/:name{.+}/json", async (c) => {
-    const image = await images.inspect(c.req.param("name"));
+    const image = await images.inspect(c.req.param("name"), { platform: onePlatform(c, 49) });
     return c.json(imageInspectForVersion(image, c.get("apiVersion")));
   });
 
-  app.get("/images/:name{.+}/history", async (c) => c.json(await images.history(c.req.param("name"))));
+  app.get("/images/:name{.+}/history", async (c) =>
+    c.json(await images.history(c.req.param("name"), { platform: onePlatform(c, 48) })),
+  );
 
-  app.post("/images/:name{.+}/push", () => {
+  app.get("/images/:name{.+}/attestations", async (c) => {
+    // A pull takes the image for one platform out of its index; attestations stay in the registry.
+    await images.inspect(c.req.param("name"));
     throw notImplemented(
-      "pushing images is not supported yet: push from where the image was built, with `docker push` or skopeo",
+      "attestations are not kept: a pull stores the image of one platform; read them from the registry with `docker buildx imagetools inspect`",
     );
   });
+
+  app.post("/images/:name{.+}/push", (c) => {
+    const credentials = registryCredentials(c.req.header("x-registry-auth"));
+    const tag = textQuery(c, "tag");
+    const platform = onePlatform(c, 46);
+    return progressResponse(
+      (progress, signal) => images.push(c.req.param("name"), { tag, platform, credentials, progress, signal }),
+      c.req.raw.signal,
+    );
+  });
+
+  app.get("/distribution/:name{.+}/json", async (c) =>
+    c.json(
+      await images.distribution(c.req.param("name"), {
+        credentials: registryCredentials(c.req.header("x-registry-auth")),
+        signal: c.req.raw.signal,
+      }),
+    ),
+  );
 
   app.post("/images/:name{.+}/tag", async (c) => {
     const repository = textQuery(c, "repo");
@@ -100,15 +129,28 @@ export function imageRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
   });
 
   app.delete("/images/:name{.+}", async (c) => {
-    if (c.req.queries("platforms") !== undefined && c.get("apiVersion") >= 50) {
-      throw notImplemented("removing single platforms of an image is not supported: leave out --platform");
-    }
     const removed = await images.remove(c.req.param("name"), {
       force: booleanQuery(c, "force"),
       noPrune: booleanQuery(c, "noprune"),
+      platforms:
+        c.get("apiVersion") < 50
+          ? []
+          : (c.req.queries("platforms") ?? []).flatMap((text) => platformParameter(text) ?? []),
     });
     return c.json(removed);
   });
 
   return app;
 }
+
+/** The `platform` parameter of operations that have had it since API version `since`; older clients' is not looked at. */
+function onePlatform(c: ApiContext, since: ApiVersion): string | undefined {
+  if (c.get("apiVersion") < since) return undefined;
+  const given = c.req.queries("platform") ?? [];
+  if (given.length > 1) throw invalid("only one platform can be chosen: the store keeps one platform of each image");
+  return platformParameter(given[0]);
+}
+
+const saveOptions = (c: ApiContext): { platform?: string } => ({ platform: onePlatform(c, 48) });
+
+const archive = (tar: AsyncIterable<Uint8Array>): Response => streamed(tar, { "content-type": "application/x-tar" });

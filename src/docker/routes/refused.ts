@@ -36,11 +36,6 @@ const REFUSALS: readonly [method: string, path: string, reason: string][] = [
     "/containers/:reference/checkpoints/:name",
     "checkpoints are not supported: use snapshots of the container's VM",
   ],
-  [
-    "GET",
-    "/distribution/:name{.+}/json",
-    "asking a registry through this endpoint is not supported: use `docker buildx imagetools inspect` or skopeo",
-  ],
 ];
 
 export function refusedRoutes(): Hono<ApiEnvironment> {

@@ -2,6 +2,7 @@
 import type { DatastoreFiles } from "../../vsphere/contract.ts";
 import { EngineError } from "../errors.ts";
 import { type ImageConfiguration, parseImageConfiguration } from "./image-config.ts";
+import { LayerBlobs } from "./layer-blobs.ts";
 import { hexOf, type ImageLayout } from "./layout.ts";
 import {
   type DiskRecord,
@@ -28,6 +29,7 @@ export class Catalog {
   /** By name of their directory. */
   readonly disks = new Map<string, DiskRecord>();
   repositories: Repositories = { version: 1, repositories: {}, lastTagged: {} };
+  readonly blobs: LayerBlobs;
   #turn: Promise<unknown> = Promise.resolve();
   readonly #removals = new Map<string, Promise<void>>();
 
@@ -35,13 +37,16 @@ export class Catalog {
     readonly files: DatastoreFiles,
     readonly layout: ImageLayout,
     readonly log: (message: string) => void,
-  ) {}
+  ) {
+    this.blobs = new LayerBlobs(files, layout.blobs, log);
+  }
 
   /** Reads everything and removes what was left half made. */
   async load(): Promise<void> {
     const { files, layout } = this;
     for (const directory of [layout.root, layout.disks, layout.images]) await files.makeDirectory(directory);
     await files.remove(layout.incoming);
+    await this.blobs.load();
 
     const diskNames = (await files.list(layout.disks)).filter(({ directory }) => directory);
     await inBatches(diskNames, async ({ name }) => {
@@ -119,6 +124,17 @@ export class Catalog {
     });
   }
 
+  /** The configuration's exact text, whose digest is the image's id. */
+  configurationText(id: string): Promise<string> {
+    return this.files.readText(this.layout.image(id).config, RECORD_LIMIT_BYTES);
+  }
+
+  /** The manifest that the image came with, if it came with one. */
+  async manifestText(id: string): Promise<string | undefined> {
+    const { manifest } = this.layout.image(id);
+    return (await this.files.exists(manifest)) ? this.files.readText(manifest, RECORD_LIMIT_BYTES) : undefined;
+  }
+
   /** No longer shown, kept for the containers that stand on it. */
   hideImage(id: string): Promise<void> {
     return this.#inTurn(async () => {
@@ -176,6 +192,8 @@ export class Catalog {
       this.#removals.set(name, removal);
       await removal.finally(() => this.#removals.delete(name));
     }
+    const layers = [...this.disks.values()].flatMap((disk) => disk.layers);
+    await this.blobs.removeUnused(new Set(layers.map(({ diffId }) => diffId)));
     return unused;
   }
 

@@ -6,6 +6,7 @@ import { parseFilterTime, parseTime, ZERO_TIME } from "../time.ts";
 import type { Catalog, CatalogImage } from "./catalog.ts";
 import type { ImageUsage } from "./contract.ts";
 import { findImage, namesByImage } from "./names.ts";
+import { checkPlatform } from "./platform.ts";
 import { matchesReference } from "./reference-pattern.ts";
 
 const created = (image: CatalogImage): bigint => parseTime(image.configuration.created) ?? 0n;
@@ -61,8 +62,9 @@ export function listImages(
   return summaries.sort((a, b) => b.Created - a.Created);
 }
 
-export function inspectImage(catalog: Catalog, reference: string): Schemas["ImageInspect"] {
+export function inspectImage(catalog: Catalog, reference: string, platform?: string): Schemas["ImageInspect"] {
   const { image } = findImage(catalog, reference);
+  checkPlatform(image, reference, platform);
   const { record, configuration } = image;
   const { tags, digests } = namesByImage(catalog.repositories).get(record.id) ?? { tags: [], digests: [] };
   const { config } = configuration;
@@ -95,8 +97,9 @@ export function inspectImage(catalog: Catalog, reference: string): Schemas["Imag
 }
 
 /** Newest first, as `docker history` shows it. */
-export function imageHistory(catalog: Catalog, reference: string): Record<string, unknown>[] {
+export function imageHistory(catalog: Catalog, reference: string, platform?: string): Record<string, unknown>[] {
   const { image } = findImage(catalog, reference);
+  checkPlatform(image, reference, platform);
   const { record, configuration } = image;
   const tags = namesByImage(catalog.repositories).get(record.id)?.tags ?? [];
   const sizes = catalog

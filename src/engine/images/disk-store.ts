@@ -4,6 +4,7 @@ import { EngineError } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import type { Catalog } from "./catalog.ts";
 import { chainIds, EMPTY_LAYER_DIFF_ID } from "./chain.ts";
+import type { KeptLayer } from "./layer-blobs.ts";
 import { type LayerWriter, withLayerWriter } from "./layer-writer.ts";
 import { hexOf } from "./layout.ts";
 import { type DiskRecord, EMPTY_CHAIN } from "./records.ts";
@@ -91,7 +92,7 @@ export class DiskStore {
   ): Promise<PinnedDisk> {
     const chain = chainIds(diffIds);
     const { count, disk: parent } = this.storedPrefix(diffIds);
-    return this.#create(hexOf(chainId), parent, signal, async (writer, capacityBytes) => {
+    return this.#create(hexOf(chainId), parent, signal, async (apply, capacityBytes) => {
       const layers: DiskRecord["layers"] = [];
       for (const [index, diffId] of diffIds.entries()) {
         if (index < count) continue;
@@ -99,7 +100,7 @@ export class DiskStore {
         const bytes =
           diffId === EMPTY_LAYER_DIFF_ID
             ? 0
-            : (await writer.apply(source.open(index), { diffId, limitBytes: capacityBytes }, signal)).statistics.bytes;
+            : (await apply(source.open(index), { diffId, limitBytes: capacityBytes }, signal)).statistics.bytes;
         layers.push({ diffId, chainId: chain[index] ?? "", bytes });
         source.applied?.(index);
       }
@@ -113,12 +114,8 @@ export class DiskStore {
       `import-${randomBytes(16).toString("hex")}`,
       undefined,
       signal,
-      async (writer, capacityBytes) => {
-        const { statistics, diffId } = await writer.apply(
-          data,
-          { diffId: undefined, limitBytes: capacityBytes },
-          signal,
-        );
+      async (apply, capacityBytes) => {
+        const { statistics, diffId } = await apply(data, { diffId: undefined, limitBytes: capacityBytes }, signal);
         return { layers: [{ diffId, chainId: diffId, bytes: statistics.bytes }], chainId: diffId };
       },
     );
@@ -128,13 +125,27 @@ export class DiskStore {
     name: string,
     parent: DiskRecord | undefined,
     signal: AbortSignal,
-    fill: (writer: LayerWriter, capacityBytes: number) => Promise<{ layers: DiskRecord["layers"]; chainId: string }>,
+    fill: (
+      apply: LayerWriter["apply"],
+      capacityBytes: number,
+    ) => Promise<{ layers: DiskRecord["layers"]; chainId: string }>,
   ): Promise<PinnedDisk> {
     const { catalog } = this;
     const paths = catalog.layout.disk(name);
     const capacityBytes = parent?.capacityBytes ?? this.capacityBytes;
     const release = this.pin(name);
     const releaseParent = parent === undefined ? () => undefined : this.pin(parent.name);
+    const kept: KeptLayer[] = [];
+    /** Unpacks a layer and keeps it; it is kept for good when its digest has turned out right. */
+    const keeping =
+      (writer: LayerWriter): LayerWriter["apply"] =>
+      async (data, expected, applySignal) => {
+        const layer = catalog.blobs.keep(data, expected.diffId);
+        kept.push(layer);
+        const result = await writer.apply(layer.data, expected, applySignal);
+        await layer.commit(result.diffId);
+        return result;
+      };
     try {
       await catalog.diskRemoved(name);
       await catalog.removeDiskFiles(name); // A failed removal may have left something.
@@ -147,7 +158,7 @@ export class DiskStore {
           if (address === undefined)
             throw new EngineError("internal", "the loader VM has no address for the image disk");
           signal.throwIfAborted();
-          return withLayerWriter(link, address, parent === undefined, (writer) => fill(writer, capacityBytes));
+          return withLayerWriter(link, address, parent === undefined, (writer) => fill(keeping(writer), capacityBytes));
         },
       );
       signal.throwIfAborted();
@@ -175,6 +186,7 @@ export class DiskStore {
       });
       throw error;
     } finally {
+      for (const layer of kept) await layer.close();
       releaseParent();
     }
   }

@@ -16,8 +16,13 @@ import { importImage } from "./import.ts";
 import { imageLayout } from "./layout.ts";
 import { loadImages } from "./load.ts";
 import { combineImageName, findImage, parseImageName, setName } from "./names.ts";
-import { engineError, type PullRequest, pullImage } from "./pull.ts";
+import { checkPlatform } from "./platform.ts";
+import { type PullRequest, pullImage } from "./pull.ts";
+import { pushImages, refuseDigest } from "./push.ts";
+import { engineError } from "./registry-errors.ts";
 import { collectHidden, pruneImages, type RemoveContext, removeImage } from "./remove.ts";
+import { saveImages } from "./save.ts";
+import { searchImages } from "./search.ts";
 import { SharedWork } from "./shared-work.ts";
 
 /** Capacity of a base image disk, and so the least capacity of a container's root. Thin: takes only what is written. */
@@ -25,7 +30,7 @@ export const DEFAULT_DISK_CAPACITY_BYTES = 8 * 1024 ** 3;
 
 /** An image event, as `docker events` shows it. */
 export interface ImageEvent {
-  action: "pull" | "load" | "import" | "tag" | "untag" | "delete" | "prune";
+  action: "pull" | "push" | "save" | "load" | "import" | "tag" | "untag" | "delete" | "prune";
   /** Image id, or for a pull the name as asked for (as in dockerd). */
   id: string;
   attributes: Record<string, string>;
@@ -132,7 +137,40 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
       for (const reference of references) await pullOne({ reference, platform: wanted, credentials }, progress, signal);
     },
     async load(tar, loadOptions) {
-      for (const id of await loadImages({ catalog, disks }, tar, loadOptions)) publish("load", id, id);
+      for (const id of await loadImages({ catalog, disks, platform }, tar, loadOptions)) publish("load", id, id);
+    },
+    async push(repository, { tag, platform: wanted, credentials, progress, signal }) {
+      const reference = combineImageName(repository, tag);
+      refuseDigest(reference);
+      const pushed = await pushImages(
+        { catalog, registry },
+        { reference, platform: wanted, credentials },
+        progress,
+        signal,
+      );
+      for (const each of pushed) {
+        const name = familiarString(each.reference);
+        const image = catalog.images.get(each.id);
+        publish("push", name, name, image && labelsOf(image));
+      }
+    },
+    async save(names, { platform: wanted }) {
+      const { ids, archive } = await saveImages(catalog, names, wanted);
+      for (const id of ids) publish("save", id, id);
+      return archive;
+    },
+    search: (term, searchOptions) => searchImages(registry, term, searchOptions),
+    async distribution(name, { credentials, signal }) {
+      const reference = withDefaultTag(parseImageName(name));
+      const { descriptor, platforms } = await registry.describe(reference, credentials, signal).catch(throwEngineError);
+      return {
+        Descriptor: descriptor,
+        Platforms: platforms.map(({ os, architecture, variant }) => ({
+          architecture,
+          os,
+          ...(variant === undefined ? {} : { variant }),
+        })),
+      };
     },
     async import(tar, { repository, tag, message, changes, platform: wanted, progress, signal }) {
       const reference = repository ? withDefaultTag(combineImageName(repository, tag)) : undefined;
@@ -144,11 +182,11 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
     async list(listOptions) {
       return listImages(catalog, options.usage, listOptions);
     },
-    async inspect(reference) {
-      return inspectImage(catalog, reference);
+    async inspect(reference, inspectOptions) {
+      return inspectImage(catalog, reference, inspectOptions?.platform);
     },
-    async history(reference) {
-      return imageHistory(catalog, reference);
+    async history(reference, historyOptions) {
+      return imageHistory(catalog, reference, historyOptions?.platform);
     },
     async tag(source, repository, tag) {
       const { image } = findImage(catalog, source);
@@ -160,7 +198,13 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
       await catalog.changeRepositories((repositories) => setName(repositories, reference, image.record.id));
       publish("tag", image.record.id, familiarString(reference), labelsOf(image));
     },
-    remove: (reference, removeOptions) => exclusively(() => removeImage(removal, reference, removeOptions)),
+    remove: (reference, removeOptions) =>
+      exclusively(async () => {
+        // An image has one platform here: removing that is removing the image.
+        for (const wanted of removeOptions.platforms ?? [])
+          checkPlatform(findImage(catalog, reference).image, reference, wanted);
+        return removeImage(removal, reference, removeOptions);
+      }),
     prune: (filters) =>
       exclusively(async () => {
         const result = await pruneImages(removal, filters);

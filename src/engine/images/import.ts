@@ -1,14 +1,14 @@
 /** docker import: a root filesystem as an image of one layer. */
 import { digestOf } from "../../registry/digest.ts";
-import { type Platform, parsePlatform } from "../../registry/manifest.ts";
+import type { Platform } from "../../registry/manifest.ts";
 import type { ImageReference } from "../../registry/reference.ts";
-import { RegistryError } from "../../registry/registry-error.ts";
 import type { ProgressSink } from "../contract.ts";
 import { invalid } from "../errors.ts";
 import type { Catalog } from "./catalog.ts";
 import { applyChanges } from "./changes.ts";
 import type { DiskStore } from "./disk-store.ts";
 import { setName } from "./names.ts";
+import { readPlatform } from "./platform.ts";
 import { layersSize } from "./pull.ts";
 
 export interface ImportRequest {
@@ -60,11 +60,7 @@ export async function importImage(
 
 function importPlatform(text: string | undefined, own: Platform): Platform {
   if (text === undefined || text === "") return own;
-  try {
-    const platform = parsePlatform(text, own);
-    if (platform.os !== "linux") throw invalid(`operating system is not supported: ${platform.os}`);
-    return platform;
-  } catch (error) {
-    throw error instanceof RegistryError ? invalid(error.message) : error;
-  }
+  const platform = readPlatform(text, own);
+  if (platform.os !== "linux") throw invalid(`operating system is not supported: ${platform.os}`);
+  return platform;
 }

@@ -7,6 +7,8 @@ export interface ImageLayout {
   images: DatastorePath;
   /** Layers of `docker load` wait here for their turn. Emptied at each start. */
   incoming: DatastorePath;
+  /** Compressed layers, for push and save. */
+  blobs: DatastorePath;
   repositories: DatastorePath;
   disk(name: string): { directory: DatastorePath; file: DatastorePath; marker: DatastorePath };
   image(id: string): {
@@ -28,6 +30,7 @@ export function imageLayout(root: DatastorePath): ImageLayout {
     disks,
     images,
     incoming: `${root}/incoming`,
+    blobs: `${root}/blobs`,
     repositories: `${root}/repositories.json`,
     disk: (name) => ({
       directory: `${disks}/${name}`,

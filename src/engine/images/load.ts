@@ -1,8 +1,9 @@
 /** docker load: images in the format of `docker save` (manifest.json), or an OCI image layout (index.json). */
 import { digestOf, isDigest } from "../../registry/digest.ts";
+import { formatPlatform, type Platform, platformRuns } from "../../registry/manifest.ts";
 import { familiarString, type ImageReference, withDefaultTag } from "../../registry/reference.ts";
 import type { ProgressSink } from "../contract.ts";
-import { EngineError, invalid } from "../errors.ts";
+import { EngineError, invalid, notFound } from "../errors.ts";
 import { ArchiveMembers } from "./archive-members.ts";
 import type { Catalog } from "./catalog.ts";
 import { decompress } from "./decompress.ts";
@@ -10,6 +11,7 @@ import type { DiskStore } from "./disk-store.ts";
 import { parseImageConfiguration } from "./image-config.ts";
 import { hexOf } from "./layout.ts";
 import { parseImageName, setName } from "./names.ts";
+import { readPlatform } from "./platform.ts";
 import { layersSize } from "./pull.ts";
 
 const DOCUMENT_LIMIT_BYTES = 4 * 1024 * 1024;
@@ -21,6 +23,8 @@ interface ArchivedImage {
   config: string;
   layers: string[];
   names: ImageReference[];
+  /** Path of the manifest, in an OCI layout. */
+  manifest?: string;
 }
 
 type JsonObject = Record<string, unknown>;
@@ -31,19 +35,22 @@ const isTexts = (value: unknown): value is string[] =>
 
 /** Answers the ids of the images. Images before a failing one stay. */
 export async function loadImages(
-  { catalog, disks }: { catalog: Catalog; disks: DiskStore },
+  { catalog, disks, platform }: { catalog: Catalog; disks: DiskStore; platform: Platform },
   tar: AsyncIterable<Uint8Array>,
-  options: { quiet: boolean; progress: ProgressSink; signal: AbortSignal },
+  options: { platform?: string; quiet: boolean; progress: ProgressSink; signal: AbortSignal },
 ): Promise<string[]> {
+  const wanted = options.platform ? readPlatform(options.platform, platform) : undefined;
   const members = new ArchiveMembers(catalog.files, catalog.layout.incoming);
   try {
     await members.read(decompress(tar, "the archive"), options.signal);
-    const images = members.find("manifest.json") ? await dockerImages(members) : await ociImages(members);
+    const images = members.find("manifest.json")
+      ? await dockerImages(members)
+      : await ociImages(members, wanted ?? platform);
     if (images.length === 0) throw invalid("the archive contains no image");
     if (images.length > IMAGE_LIMIT) throw invalid(`the archive contains more than ${IMAGE_LIMIT} images`);
     const ids: string[] = [];
     for (const image of images) {
-      const id = await loadImage(catalog, disks, members, image, options);
+      const id = await loadImage(catalog, disks, members, image, wanted, options);
       ids.push(id);
       if (image.names.length === 0) options.progress({ stream: `Loaded image ID: ${id}\n` });
       for (const name of image.names) options.progress({ stream: `Loaded image: ${familiarString(name)}\n` });
@@ -59,6 +66,7 @@ async function loadImage(
   disks: DiskStore,
   members: ArchiveMembers,
   image: ArchivedImage,
+  wanted: Platform | undefined,
   { quiet, progress, signal }: { quiet: boolean; progress: ProgressSink; signal: AbortSignal },
 ): Promise<string> {
   const configText = await members.text(image.config, DOCUMENT_LIMIT_BYTES);
@@ -67,7 +75,11 @@ async function loadImage(
   if (configuration.os !== "linux") {
     throw invalid(`cannot load ${configuration.os} image on linux`);
   }
-  const { diffIds } = configuration;
+  const { diffIds, variant } = configuration;
+  const own = { os: configuration.os, architecture: configuration.architecture, variant };
+  if (wanted !== undefined && !platformRuns(own, wanted)) {
+    throw notFound(`requested platform (${formatPlatform(wanted)}) not found: image is for ${formatPlatform(own)}`);
+  }
   if (diffIds.length !== image.layers.length) {
     throw invalid(`invalid manifest, layers length mismatch: expected ${diffIds.length}, got ${image.layers.length}`);
   }
@@ -96,7 +108,8 @@ async function loadImage(
     try {
       const sizeBytes = catalog.lineage(disk.name).reduce((sum, { layers }) => sum + layersSize(layers), 0);
       const record = { version: 1 as const, id, disk: disk.name, sizeBytes, storedAt: new Date().toISOString() };
-      await catalog.addImage(record, configText, undefined);
+      const manifest = image.manifest && (await members.text(image.manifest, DOCUMENT_LIMIT_BYTES));
+      await catalog.addImage(record, configText, manifest);
     } finally {
       release();
     }
@@ -136,17 +149,18 @@ const blobPath = (digest: unknown): string => {
   return `blobs/${digest.replace(":", "/")}`;
 };
 
-async function ociImages(members: ArchiveMembers): Promise<ArchivedImage[]> {
+async function ociImages(members: ArchiveMembers, platform: Platform): Promise<ArchivedImage[]> {
   if (members.find("index.json") === undefined) {
     throw invalid("the archive is no image: it has neither manifest.json nor index.json");
   }
-  return indexImages(members, "index.json", [], 0);
+  return indexImages(members, "index.json", [], platform, 0);
 }
 
 async function indexImages(
   members: ArchiveMembers,
   path: string,
   inherited: ImageReference[],
+  platform: Platform,
   depth: number,
 ): Promise<ArchivedImage[]> {
   if (depth > INDEX_DEPTH_LIMIT) throw invalid("invalid archive: indexes are nested too deep");
@@ -154,7 +168,9 @@ async function indexImages(
   const manifests = isObject(document) && Array.isArray(document.manifests) ? document.manifests : undefined;
   if (manifests === undefined) throw invalid(`invalid archive: ${path} has no manifests`);
   const images: ArchivedImage[] = [];
-  for (const descriptor of manifests.slice(0, IMAGE_LIMIT)) {
+  // Below the top, an index is one image for several platforms.
+  const chosen = depth === 0 ? manifests : forPlatform(manifests, platform);
+  for (const descriptor of chosen.slice(0, IMAGE_LIMIT)) {
     if (!isObject(descriptor)) throw invalid(`invalid archive: ${path} has a damaged descriptor`);
     const blob = blobPath(descriptor.digest);
     // An archive may hold only some of the platforms that its index names.
@@ -162,17 +178,35 @@ async function indexImages(
     const names = [...inherited, ...annotatedNames(descriptor.annotations)];
     const manifest = await json(members, blob);
     if (isObject(manifest) && Array.isArray(manifest.manifests)) {
-      images.push(...(await indexImages(members, blob, names, depth + 1)));
+      images.push(...(await indexImages(members, blob, names, platform, depth + 1)));
     } else if (isObject(manifest) && isObject(manifest.config) && Array.isArray(manifest.layers)) {
       if (isAttestation(descriptor)) continue;
       images.push({
         config: blobPath(manifest.config.digest),
         layers: manifest.layers.map((layer: unknown) => blobPath(isObject(layer) ? layer.digest : undefined)),
         names,
+        manifest: blob,
       });
     } else throw new EngineError("invalid", `invalid archive: ${blob} is no image manifest`);
   }
   return images;
+}
+
+/** Those that run on the platform; all of them when none says what it is for. */
+function forPlatform(manifests: readonly unknown[], platform: Platform): readonly unknown[] {
+  const offered = (descriptor: unknown): Platform | undefined => {
+    const value = isObject(descriptor) ? descriptor.platform : undefined;
+    if (!isObject(value) || typeof value.os !== "string" || typeof value.architecture !== "string") return undefined;
+    const variant = typeof value.variant === "string" ? { variant: value.variant } : {};
+    return { os: value.os, architecture: value.architecture, ...variant };
+  };
+  const matching = manifests.filter((descriptor) => {
+    const own = offered(descriptor);
+    return own !== undefined && platformRuns(own, platform);
+  });
+  return matching.length > 0 || manifests.some((descriptor) => offered(descriptor) !== undefined)
+    ? matching
+    : manifests;
 }
 
 /** BuildKit puts its attestations beside the images, for a platform that does not exist. */

@@ -1,10 +1,9 @@
 /** docker pull. */
 import type { RegistryClient, RemoteImage } from "../../registry/client.ts";
-import { formatPlatform, type Platform, parsePlatform, platformRuns } from "../../registry/manifest.ts";
+import { formatPlatform, type Platform, platformRuns } from "../../registry/manifest.ts";
 import { familiarString, type ImageReference } from "../../registry/reference.ts";
-import { RegistryError } from "../../registry/registry-error.ts";
 import type { ProgressSink, RegistryCredentials } from "../contract.ts";
-import { conflict, EngineError, invalid, notFound } from "../errors.ts";
+import { conflict, EngineError, notFound } from "../errors.ts";
 import type { Catalog } from "./catalog.ts";
 import { EMPTY_LAYER_DIFF_ID } from "./chain.ts";
 import type { DiskStore } from "./disk-store.ts";
@@ -12,6 +11,8 @@ import { startDownloads } from "./downloads.ts";
 import { parseImageConfiguration } from "./image-config.ts";
 import { hexOf } from "./layout.ts";
 import { idOfName, setName } from "./names.ts";
+import { readPlatform } from "./platform.ts";
+import { engineError } from "./registry-errors.ts";
 
 export interface PullRequest {
   /** With a tag or digest. */
@@ -30,20 +31,6 @@ export interface PullContext {
 
 const SHORT_ID = 12;
 
-/** Errors of registries, as the engine tells them. */
-export function engineError(error: unknown): unknown {
-  if (!(error instanceof RegistryError)) return error;
-  const kinds = {
-    "not-found": "not-found",
-    unauthorized: "unauthorized",
-    "rate-limited": "internal",
-    invalid: "internal",
-    unsupported: "not-implemented",
-    unavailable: "internal",
-  } as const;
-  return new EngineError(kinds[error.code], error.message, { cause: error });
-}
-
 /** Answers the image's id. */
 export async function pullImage(
   context: PullContext,
@@ -52,7 +39,7 @@ export async function pullImage(
   signal: AbortSignal,
 ): Promise<string> {
   const { reference } = request;
-  const platform = requestedPlatform(request.platform, context.platform);
+  const platform = request.platform ? readPlatform(request.platform, context.platform) : context.platform;
   try {
     const remote = await context.registry.image(reference, platform, request.credentials, signal);
     progress({
@@ -83,15 +70,6 @@ export async function pullImage(
     return id;
   } catch (error) {
     throw engineError(error);
-  }
-}
-
-function requestedPlatform(text: string | undefined, own: Platform): Platform {
-  if (text === undefined || text === "") return own;
-  try {
-    return parsePlatform(text, own);
-  } catch (error) {
-    throw error instanceof RegistryError ? invalid(error.message) : error;
   }
 }
 
