@@ -2,7 +2,10 @@
  * The kernel command line of container VMs.
  *
  * `console=ttyS0 quiet loglevel=3`: only errors reach the console, where each character costs an exit of the VM.
- * `tsc=reliable no_timer_check`: the hypervisor's clock needs no checking against another.
+ * `no_timer_check`: timer interrupts of a hypervisor arrive; no waiting to see whether they do.
+ * Not `tsc=reliable`: a hypervisor that tells its TSC's frequency (ESXi, KVM) makes it reliable by itself. Where the kernel
+ * must measure it (emulation), a virtual CPU that got no time at that moment measures wrong, up to twelve times too fast;
+ * the kernel's watchdog then notices and takes the ACPI timer instead.
  * `noreplace-smp`: leaves lock prefixes as they are instead of patching the kernel when one processor is found.
  * `cryptomgr.notests`: the self tests of algorithms take tens of milliseconds and protect against compiler bugs.
  * `random.trust_cpu=on`: randomness from the processor counts, so that nothing waits for it.
@@ -16,7 +19,6 @@ export const defaultKernelArguments: readonly string[] = [
   "console=ttyS0",
   "quiet",
   "loglevel=3",
-  "tsc=reliable",
   "no_timer_check",
   "noreplace-smp",
   "cryptomgr.notests",
