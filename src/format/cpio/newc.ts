@@ -67,6 +67,8 @@ export function cpioTrailer(): Uint8Array {
 /** A member read back; the content can be read until the next member is asked for. */
 export interface CpioEntry {
   header: Required<CpioHeader>;
+  /** The same for all names of one file. */
+  inode: number;
   size: number;
   body: AsyncIterable<Uint8Array>;
 }
@@ -97,7 +99,7 @@ export async function* readCpio(source: AsyncIterable<Uint8Array>): AsyncGenerat
         deviceMinor: field(10),
       };
       const start = reader.position;
-      yield { header, size, body: reader.pieces(size) };
+      yield { header, inode: field(0), size, body: reader.pieces(size) };
       await reader.skip(start + aligned(size) - reader.position);
     }
   } finally {

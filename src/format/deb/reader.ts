@@ -31,15 +31,15 @@ export async function* readDeb(
   let control: DebControl | undefined;
   for await (const member of readAr(source)) {
     const compression = compressionOf(member.name);
-    if (/^control\.tar(\.(gz|xz|zst))?$/.test(member.name)) {
+    if (/^control\.tar(\.(gz|lzma|xz|zst))?$/.test(member.name)) {
       control = await readControl(readTar(decompress(member.body, compression, MAX_CONTROL_SIZE)));
       onControl(control);
-    } else if (/^data\.tar(\.(gz|xz|zst))?$/.test(member.name)) {
+    } else if (/^data\.tar(\.(gz|lzma|xz|zst))?$/.test(member.name)) {
       if (control === undefined) throw new FormatError("deb", "the package has files before its control data");
       yield* readTar(decompress(member.body, compression, MAX_DATA_SIZE));
       return;
     } else if (member.name.startsWith("data.tar")) {
-      throw new FormatError("deb", `the compression of ${member.name} is not supported; use gz, xz or zst`);
+      throw new FormatError("deb", `the compression of ${member.name} is not supported; use gz, lzma, xz or zst`);
     }
   }
   throw new FormatError("deb", "the package has no data.tar");

@@ -1,12 +1,14 @@
 import { XzReadableStream } from "xz-decompress";
 import { FormatError } from "../format-error";
+import { decompressLzma } from "./lzma";
 
 /** Compression that a stream's first bytes or a file's suffix tell. */
-export type Compression = "none" | "gzip" | "xz" | "zstd";
+export type Compression = "none" | "gzip" | "lzma" | "xz" | "zstd";
 
 /** The compression named by a file name's suffix. */
 export function compressionOf(name: string): Compression {
   if (name.endsWith(".gz")) return "gzip";
+  if (name.endsWith(".lzma")) return "lzma";
   if (name.endsWith(".xz")) return "xz";
   if (name.endsWith(".zst")) return "zstd";
   return "none";
@@ -42,6 +44,8 @@ function plain(source: AsyncIterable<Uint8Array>, compression: Compression): Asy
   switch (compression) {
     case "none":
       return source;
+    case "lzma":
+      return decompressLzma(source);
     case "xz":
       return new XzReadableStream(asStream(source));
     case "gzip":
