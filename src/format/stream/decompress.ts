@@ -1,6 +1,7 @@
 import { XzReadableStream } from "xz-decompress";
 import { FormatError } from "../format-error";
 import { decompressLzma } from "./lzma";
+import { withoutXzSha256 } from "./xz-sha256";
 
 /** Compression that a stream's first bytes or a file's suffix tell. */
 export type Compression = "none" | "gzip" | "lzma" | "xz" | "zstd";
@@ -47,7 +48,7 @@ function plain(source: AsyncIterable<Uint8Array>, compression: Compression): Asy
     case "lzma":
       return decompressLzma(source);
     case "xz":
-      return new XzReadableStream(asStream(source));
+      return new XzReadableStream(asStream(withoutXzSha256(source)));
     case "gzip":
     case "zstd":
       return asStream(source).pipeThrough(new DecompressionStream(compression));

@@ -202,7 +202,8 @@ class LzmaDecoder {
   }
 
   #back(distance: number): number {
-    if (distance >= this.#total || distance >= this.#dictionarySize) throw damaged("it refers to data before its start");
+    if (distance >= this.#total || distance >= this.#dictionarySize)
+      throw damaged("it refers to data before its start");
     return (this.#at - distance - 1 + this.#dictionary.length) % this.#dictionary.length;
   }
 
