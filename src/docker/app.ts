@@ -1,5 +1,6 @@
 /** The whole Docker Engine API as one Hono application. */
 import { Hono } from "hono";
+import { notFound } from "../engine/errors.ts";
 import { MAXIMUM_API_VERSION, parseApiVersion, versionText } from "./api-version.ts";
 import type { ApiEnvironment, RouterOptions } from "./environment.ts";
 import { errorResponse, messageOf, statusOf } from "./errors.ts";
@@ -63,7 +64,7 @@ export function dockerApi(options: RouterOptions): RequestHandler {
   ];
   for (const router of routers) app.route("/", router);
 
-  app.notFound(() => errorBody(404, "page not found"));
+  app.notFound(() => errorResponse(notFound("page not found")));
   app.onError((error, c) => {
     if (statusOf(error) === 500) {
       log("error", "request failed", {
@@ -76,10 +77,6 @@ export function dockerApi(options: RouterOptions): RequestHandler {
     return errorResponse(error);
   });
   return (request, environment) => app.fetch(request, environment);
-}
-
-function errorBody(status: number, message: string): Response {
-  return Response.json({ message }, { status });
 }
 
 function pathOf(request: Request): string {

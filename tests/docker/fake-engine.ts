@@ -166,7 +166,7 @@ export function fakeEngine(): FakeEngine {
           HostnamePath: "",
           HostsPath: "",
           ExecIDs: null,
-          HostConfig: body.HostConfig ?? {},
+          HostConfig: { ...body.HostConfig, CgroupnsMode: "private", LogConfig: { Type: "json-file", Config: {} } },
           Mounts: [],
           Config: { ...body, HostConfig: undefined, NetworkingConfig: undefined },
           NetworkSettings: { Networks: { bridge: { IPAddress: "10.9.8.7", IPPrefixLen: 16, Gateway: "10.9.0.1" } } },

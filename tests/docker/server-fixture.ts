@@ -1,10 +1,12 @@
 /** The real API server in front of the fake engine, on a unix socket and on TLS, for one test file. */
 import { mkdtemp, rm } from "node:fs/promises";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createAuthority } from "../../src/ca/index.ts";
 import { serveDockerApi } from "../../src/docker/index.ts";
 import { type FakeEngine, fakeEngine } from "./fake-engine.ts";
+import { startValidatingProxy } from "./validating-proxy.ts";
 
 export interface ServerFixture {
   engine: FakeEngine;
@@ -15,18 +17,20 @@ export interface ServerFixture {
   close(): Promise<void>;
 }
 
-export async function startServer(): Promise<ServerFixture> {
+/** Every response over `socket` is checked against the API document, and `close` throws when one was wrong. */
+export async function startServer(options: { validated: boolean } = { validated: true }): Promise<ServerFixture> {
   const directory = await mkdtemp(join(tmpdir(), "vch-docker-api-"));
   const authority = await createAuthority(directory);
   const server = await authority.issueServer();
   await authority.issueClient({ commonName: "ada" });
   const engine = fakeEngine();
   const logged: ServerFixture["logged"] = [];
-  const socket = join(directory, "docker.sock");
+  const direct = join(directory, "direct.sock");
+  const socket = options.validated ? join(directory, "docker.sock") : direct;
   const api = await serveDockerApi({
     engine,
     listeners: [
-      { kind: "unix", path: socket, mode: 0o660 },
+      { kind: "unix", path: direct, mode: 0o660 },
       {
         kind: "tls",
         host: "127.0.0.1",
@@ -40,6 +44,8 @@ export async function startServer(): Promise<ServerFixture> {
     log: (level, message, fields) => logged.push({ level, message, fields }),
   });
   const port = Number(api.addresses[1]?.split(":").at(-1));
+  const connect = () => net.connect({ path: direct, allowHalfOpen: true });
+  const proxy = options.validated ? await startValidatingProxy({ socket, connect }) : undefined;
   return {
     engine,
     directory,
@@ -47,8 +53,12 @@ export async function startServer(): Promise<ServerFixture> {
     port,
     logged,
     async close() {
+      await proxy?.close();
       await api.close();
       await rm(directory, { recursive: true });
+      if (proxy !== undefined && proxy.checked() === 0) throw new Error("no response was checked");
+      if (proxy !== undefined && proxy.problems.length > 0)
+        throw new Error(`responses differ from the API document:\n${proxy.problems.join("\n")}`);
     },
   };
 }

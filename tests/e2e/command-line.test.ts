@@ -61,7 +61,9 @@ test("ca issues a client certificate that the endpoint accepts", async () => {
   const folder = await mkdtemp(join(tmpdir(), "vch-client-"));
   try {
     expect(await vch("ca", "client", "alice", "--out", folder, "--state", STATE)).toMatchObject({ code: 0 });
-    expect(await run(["docker", "ps", "-q"], { environment: { DOCKER_CERT_PATH: folder } })).toMatchObject({ code: 0 });
+    const endpoint = process.env.VCH_E2E_ENDPOINT ?? process.env.DOCKER_HOST ?? "";
+    const environment = { DOCKER_HOST: endpoint, DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: folder };
+    expect(await run(["docker", "ps", "-q"], { environment })).toMatchObject({ code: 0 });
     expect((await vch("ca", "show", "--state", STATE)).stdout).toContain("SHA-256");
   } finally {
     await rm(folder, { recursive: true, force: true });

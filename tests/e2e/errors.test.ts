@@ -84,11 +84,12 @@ test("failed runs leave no containers", async () => {
 });
 
 test("no client certificate, no service", async () => {
+  const endpoint = process.env.VCH_E2E_ENDPOINT ?? process.env.DOCKER_HOST ?? "";
   const result = await run(["docker", "version"], {
-    environment: { DOCKER_CERT_PATH: "/nonexistent", DOCKER_TLS_VERIFY: "" },
+    environment: { DOCKER_HOST: endpoint, DOCKER_CERT_PATH: "/nonexistent", DOCKER_TLS_VERIFY: "" },
   });
   expect(result.code).not.toBe(0);
-  const port = new URL(process.env.DOCKER_HOST ?? "").port;
+  const { port } = new URL(endpoint);
   const plain = await run([
     ...["curl", "-sS", "-w", "%{http_code}", "--cacert", `${STATE}/ca/client/ca.pem`],
     `https://127.0.0.1:${port}/_ping`,

@@ -18,12 +18,17 @@ export interface ApiSchema {
 }
 
 export interface ApiOperation {
+  operationId: string;
+  summary?: string;
+  /** Media types of the answer, where they are not the document's. */
+  produces?: string[];
   parameters?: { name: string; in: string; schema?: ApiSchema }[];
   responses: Record<string, { schema?: ApiSchema }>;
 }
 
 export interface ApiDocument {
   info: { version: string };
+  produces: string[];
   definitions: Record<string, ApiSchema>;
   paths: Record<string, Record<string, ApiOperation>>;
 }

@@ -43,11 +43,12 @@ function requestSchema(schema: ApiSchema, document: ApiDocument): RequestSchema 
     return requestSchema(target, document);
   }
   if (schema.allOf !== undefined) {
+    const parts = schema.allOf.map((part) => requestSchema(part, document));
+    // A reference with a description of its own, to a type that is no object.
+    const [only] = parts;
+    if (parts.length === 1 && only !== undefined) return only;
     const properties: Record<string, RequestSchema> = {};
-    for (const part of schema.allOf) {
-      const partial = requestSchema(part, document);
-      if (partial.type === "object") Object.assign(properties, partial.properties);
-    }
+    for (const part of parts) if (part.type === "object") Object.assign(properties, part.properties);
     return { type: "object", properties };
   }
   const type = Array.isArray(schema.type) ? schema.type[0] : schema.type;

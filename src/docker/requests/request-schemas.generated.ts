@@ -421,8 +421,7 @@ export const requestSchemas: Record<RequestSchemaName, RequestSchema> = {
          "type": "string"
         },
         "Type": {
-         "type": "object",
-         "properties": {}
+         "type": "string"
         },
         "ReadOnly": {
          "type": "boolean"

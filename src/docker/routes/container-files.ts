@@ -34,7 +34,8 @@ export function containerFileRoutes({ engine }: RouterOptions): Hono<ApiEnvironm
   });
 
   app.get("/containers/:reference/export", async (c) =>
-    streamedBody(await containers.export(c.req.param("reference")), { "content-type": TAR }),
+    // The document's type for it, unlike that of `cp`.
+    streamedBody(await containers.export(c.req.param("reference")), { "content-type": "application/octet-stream" }),
   );
 
   return app;

@@ -11,11 +11,17 @@ export function pluginRoutes(): Hono<ApiEnvironment> {
       "plugins are not supported: volumes and networks are provided by vSphere; see the volume stores and networks of this endpoint",
     );
   });
-  app.all("/plugins/:name{.+?}/:action", (c) => {
-    throw notFound(`plugin "${c.req.param("name")}" not found`);
+  const absent = (name: string): Error => notFound(`plugin "${name}" not found`);
+  app.get("/plugins/:name{.+}/json", (c) => {
+    throw absent(c.req.param("name"));
   });
+  for (const action of ["enable", "disable", "upgrade", "push", "set"]) {
+    app.post(`/plugins/:name{.+}/${action}`, (c) => {
+      throw absent(c.req.param("name"));
+    });
+  }
   app.delete("/plugins/:name{.+}", (c) => {
-    throw notFound(`plugin "${c.req.param("name")}" not found`);
+    throw absent(c.req.param("name"));
   });
   return app;
 }

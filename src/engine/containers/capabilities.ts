@@ -78,6 +78,6 @@ export function capabilitySet(add: readonly string[], drop: readonly string[], p
 
 function capability(text: string): string {
   const name = text.toUpperCase().replace(/^CAP_/, "");
-  if (name !== "ALL" && !KNOWN.has(name)) throw invalid(`invalid capability: ${JSON.stringify(`CAP_${name}`)}`);
+  if (name !== "ALL" && !KNOWN.has(name)) throw invalid(`unknown capability: ${JSON.stringify(`CAP_${name}`)}`);
   return name;
 }

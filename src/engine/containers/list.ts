@@ -30,6 +30,7 @@ const FILTERS = [
   "status",
   "volume",
 ];
+const HEALTH_STATES = ["starting", "healthy", "unhealthy", "none"];
 const STATES = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 
 export async function listContainers(
@@ -40,6 +41,8 @@ export async function listContainers(
   checkFilters(filters, FILTERS);
   for (const state of filters.get("status") ?? [])
     if (!STATES.includes(state)) throw invalid(`invalid filter 'status=${state}'`);
+  for (const health of filters.get("health") ?? [])
+    if (!HEALTH_STATES.includes(health)) throw invalid(`unrecognized filter value for health: ${health}`);
   const all =
     options.all || (options.limit ?? 0) > 0 || (filters.get("status") ?? []).length > 0 || filters.has("exited");
   const newestFirst = context.table.all().sort((a, b) => createdAt(b) - createdAt(a));
@@ -102,7 +105,11 @@ function matches(context: EngineContext, container: Container, filters: Filters,
       document.mounts.map(mountPoint).some((mount) => mount.Name === value || mount.Destination === value),
     ) &&
     anyOf(filters, "publish", (value) =>
-      container.published.some((port) => inRange(value, port.hostPort, port.protocol)),
+      // Docker looks at the container's side of what was asked for, running or not.
+      Object.keys(document.hostConfig.PortBindings ?? {}).some((text) => {
+        const { port, protocol } = parsePort(text);
+        return inRange(value, port, protocol);
+      }),
     ) &&
     anyOf(filters, "expose", (value) =>
       Object.keys(document.config.ExposedPorts ?? {}).some((text) => {

@@ -185,7 +185,7 @@ export function parseMount(mount: Schemas["Mount"]): PlannedMount {
     case "npipe":
       throw notImplemented(`mount type ${mount.Type} is not supported: it belongs to swarm and Windows. Use a volume`);
     default:
-      throw invalid(`mount type unknown: ${JSON.stringify(mount.Type ?? "")}`);
+      throw invalid(`invalid mount config for type ${JSON.stringify(mount.Type ?? "")}: mount type unknown`);
   }
 }
 

@@ -11,7 +11,7 @@ import { startDownloads } from "./downloads.ts";
 import { parseImageConfiguration } from "./image-config.ts";
 import { hexOf } from "./layout.ts";
 import { idOfName, setName } from "./names.ts";
-import { readPlatform } from "./platform.ts";
+import { checkPlatform, readPlatform } from "./platform.ts";
 import { engineError } from "./registry-errors.ts";
 
 export interface PullRequest {
@@ -50,6 +50,7 @@ export async function pullImage(
     const named = { ...reference, digest: remote.digest };
     const before = idOfName(context.catalog.repositories, reference);
     const known = context.catalog.images.get(id);
+    if (known !== undefined) checkPlatform(known, familiarString(reference), request.platform);
     if (known === undefined || known.record.hidden) {
       await storeImage(context, remote, request, platform, progress, signal);
     } else {
