@@ -147,7 +147,7 @@ test("capabilities", () => {
   expect(capabilitySet([], ["ALL"], false)).toEqual([]);
   expect(capabilitySet(["NET_ADMIN"], ["ALL"], false)).toEqual(["NET_ADMIN"]);
   expect(capabilitySet(["ALL"], ["CAP_MKNOD"], false)).not.toContain("MKNOD");
-  expect(() => capabilitySet(["FLY"], [], false)).toThrow('invalid capability: "CAP_FLY"');
+  expect(() => capabilitySet(["FLY"], [], false)).toThrow('unknown capability: "CAP_FLY"');
 });
 
 test("sizes", () => {
