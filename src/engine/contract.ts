@@ -59,6 +59,27 @@ export interface LogEntry {
 
 export type WaitCondition = "not-running" | "next-exit" | "removed";
 
+/** A line of `docker diff`. Kind: 0 modified, 1 added, 2 deleted. */
+export interface FilesystemChange {
+  Path: string;
+  Kind: 0 | 1 | 2;
+}
+
+export interface CommitOptions {
+  repository: string | undefined;
+  tag: string | undefined;
+  author: string | undefined;
+  comment: string | undefined;
+  /** Let the processes stand still meanwhile. */
+  pause: boolean;
+  /** Dockerfile instructions. */
+  changes: string[];
+  config: Partial<ContainerConfig>;
+}
+
+/** Body of a container update: resources and restart policy. */
+export type ContainerUpdateBody = Partial<Schemas["Resources"]> & { RestartPolicy?: Schemas["RestartPolicy"] };
+
 /** Docker's X-Docker-Container-Path-Stat. */
 export interface PathStat {
   name: string;
@@ -111,6 +132,12 @@ export interface Containers {
     options: { noOverwriteDirNonDir: boolean; copyOwner: boolean },
   ): Promise<void>;
   export(reference: string): Promise<ReadableStream<Uint8Array>>;
+  pause(reference: string): Promise<void>;
+  unpause(reference: string): Promise<void>;
+  update(reference: string, body: ContainerUpdateBody): Promise<{ Warnings: string[] }>;
+  changes(reference: string): Promise<FilesystemChange[]>;
+  /** A new image of the container; see CommitOptions. */
+  commit(reference: string, options: CommitOptions): Promise<{ Id: string }>;
   prune(filters: Filters): Promise<{ ContainersDeleted: string[]; SpaceReclaimed: number }>;
 }
 

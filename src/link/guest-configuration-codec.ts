@@ -101,6 +101,7 @@ const isGuestState = (value: unknown): value is GuestState => {
     optional("error", "string") &&
     optional("restartCount", "number") &&
     optional("health", "object") &&
+    optional("paused", "boolean") &&
     optional("phases", "object") &&
     (state.addresses === undefined || Array.isArray(state.addresses))
   );

@@ -139,6 +139,15 @@ export interface LogConfiguration {
   maximumFiles: number;
 }
 
+/** Limits kept by the container's cgroup in the guest; a field that is left out does not limit. They can change while it runs. */
+export interface GuestLimits {
+  /** Number of processes and threads. */
+  pids?: number;
+  memoryBytes?: number;
+  /** Processor time per period of 100 ms, in microseconds; more than 100,000 for more than one CPU. */
+  cpuMicroseconds?: number;
+}
+
 /** Everything the tether needs to be the container. */
 export interface ContainerConfiguration {
   version: 1;
@@ -166,7 +175,7 @@ export interface ContainerConfiguration {
   restart: RestartPolicy;
   health?: HealthCheck;
   log: LogConfiguration;
-  pidsLimit?: number;
+  limits?: GuestLimits;
 }
 
 /** A VM that does filesystem work for the engine; it has no container of its own. */
@@ -213,6 +222,8 @@ export interface GuestState {
   error?: string;
   restartCount?: number;
   health?: { status: HealthStatus; failingStreak: number };
+  /** The processes are frozen (docker pause). Only while `running`. */
+  paused?: boolean;
   addresses?: { mac: string; addresses: string[] }[];
   /**
    * Milliseconds since the kernel started, by phase name: init.start, init.modules, init.medium, init.root, tether, configured,

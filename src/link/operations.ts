@@ -5,7 +5,14 @@
  * frames on numbered streams. Every channel ends with exactly one `close`, with or without an error.
  * Frames, flow control and limits are in session.ts.
  */
-import type { DiskAddress, GuestState, HealthStatus, ProcessConfiguration } from "./guest-configuration.ts";
+import type {
+  DiskAddress,
+  GuestLimits,
+  GuestState,
+  HealthStatus,
+  ProcessConfiguration,
+  RestartPolicy,
+} from "./guest-configuration.ts";
 
 /** Data streams of a channel. Towards the guest only `stdin` is used. Tar archives and log records use `stdout`. */
 export const STREAM = { stdin: 0, stdout: 1, stderr: 2 } as const;
@@ -66,6 +73,11 @@ export interface Calls {
   resize: { request: { process: ProcessTarget; rows: number; columns: number }; response: undefined };
   /** Ask the process to stop (configured signal unless given), wait, then SIGKILL. Answers when it is gone. No restart follows. */
   stop: { request: { signal?: number; timeoutSeconds?: number }; response: GuestState };
+  /** Freeze all processes of the container; answers when they stand still. Fails with "not-running", or "busy" when they do not come to a stop. */
+  pause: { request: Record<string, never>; response: undefined };
+  unpause: { request: Record<string, never>; response: undefined };
+  /** New limits and restart policy; what is left out of `limits` is no longer limited. */
+  update: { request: { limits: GuestLimits; restart: RestartPolicy }; response: undefined };
   /** The engine has stored the exit state: the VM may power off. */
   acknowledgeExit: { request: Record<string, never>; response: undefined };
   state: { request: Record<string, never>; response: GuestState };
@@ -117,14 +129,32 @@ export interface Streams {
   archiveWrite: { request: { tree: TreeTarget; path: string; noOverwriteDirNonDir: boolean; copyOwner: boolean } };
   /** Loader: apply one image layer (uncompressed tar on stdin stream) with OCI whiteouts. Control at the end: LayerStatistics. */
   layerApply: { request: { mount: string } };
-  /** Loader: tar of the whole content (docker export). */
-  treeExport: { request: { mount: string } };
+  /** Tar of the whole content of a disk, of a running container its root disk without mounts (docker export). */
+  treeExport: { request: { tree: TreeTarget } };
+  /** What is on a disk, in the order of a walk, as records on the stdout stream: see tree-record.ts. Mounts as with treeExport. */
+  treeList: { request: { tree: TreeTarget } };
+  /**
+   * A tar of single paths. The stdin stream carries them, each a letter, the path without a slash in front, and a NUL:
+   * `P` packs the file or directory itself, `D` makes an OCI whiteout. A path that has vanished is left out.
+   */
+  layerPack: { request: { tree: TreeTarget } };
+  /** Keep all processes frozen for as long as the channel is open; ends by itself with the session. Control: `{ frozen: true }`. */
+  freeze: { request: Record<string, never> };
+}
+
+export interface HealthProbe {
+  /** RFC 3339 with nanoseconds. */
+  start: string;
+  end: string;
+  exitCode: number;
+  output: string;
 }
 
 /** Unasked messages from the tether to the engine, on a channel that the tether opens with op `event`. */
 export type GuestEvent =
   | { type: "state"; state: GuestState }
-  | { type: "health"; status: HealthStatus; output: string; exitCode: number }
+  /** After each probe, and at the start of each session: the last probes, oldest first. */
+  | { type: "health"; status: HealthStatus; failingStreak: number; log: HealthProbe[] }
   | { type: "oom" };
 
 /** Codes of errors that cross the link; the message is for people. */

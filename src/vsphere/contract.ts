@@ -123,6 +123,8 @@ export interface VirtualMachineChanges {
   annotation?: string;
   cpus?: number;
   memoryMB?: number;
+  /** Shares and limits, also of a running VM. A limit of -1 is none, a reservation of 0 is none. */
+  allocation?: { cpuLimitMhz?: number; cpuShares?: number; memoryReservationMB?: number };
   extraConfig?: Record<string, string>;
   addDisks?: DiskSpec[];
   /** Detach and keep the file. */

@@ -102,6 +102,14 @@ export async function reconfigureSpec(
   if (changes.annotation !== undefined) spec.annotation = changes.annotation;
   if (changes.cpus !== undefined) spec.numCPUs = changes.cpus;
   if (changes.memoryMB !== undefined) spec.memoryMB = changes.memoryMB;
+  if (changes.allocation !== undefined) {
+    const { cpuLimitMhz, cpuShares, memoryReservationMB } = changes.allocation;
+    spec.cpuAllocation = {
+      ...(cpuLimitMhz === undefined ? {} : { limit: cpuLimitMhz }),
+      ...(cpuShares === undefined ? {} : { shares: { shares: cpuShares, level: "custom" } }),
+    };
+    if (memoryReservationMB !== undefined) spec.memoryAllocation = { reservation: memoryReservationMB };
+  }
   if (changes.extraConfig !== undefined) spec.extraConfig = options(changes.extraConfig);
   if (changesDevices(changes)) {
     spec.deviceChange = [

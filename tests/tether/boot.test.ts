@@ -154,7 +154,7 @@ describe("a long running container", () => {
           { type: "volume", disk: { bus: 0, unit: 1 }, destination: "/data", readOnly: false, copyUp: true },
           { type: "tmpfs", destination: "/scratch", readOnly: false, sizeBytes: 1 << 20, options: [] },
         ],
-        pidsLimit: 100,
+        limits: { pids: 100 },
         sysctls: { "net.ipv4.ip_forward": "1" },
         health: {
           test: ["CMD-SHELL", "echo probed"],

@@ -1,4 +1,4 @@
-import type { ContainerConfiguration, GuestState } from "../../src/link/guest-configuration.ts";
+import type { ContainerConfiguration, GuestLimits, GuestState, RestartPolicy } from "../../src/link/guest-configuration.ts";
 import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import { LinkError } from "../../src/link/link-error.ts";
 import { type ContainerTree, MASKED_PATHS, READ_ONLY_PATHS } from "../boot/root.ts";
@@ -8,7 +8,8 @@ import { PATHS } from "../paths.ts";
 import { type ChildProcess, type StartOptions, startProcess } from "../process/child.ts";
 import { ProcessStartError } from "../process/start-error.ts";
 import { type StateReport, timestamp } from "../state.ts";
-import { outOfMemoryKills } from "./cgroup.ts";
+import { changeLimits, outOfMemoryKills } from "./cgroup.ts";
+import { Freezer } from "./freezer.ts";
 import { RestartManager } from "./restart.ts";
 import { signalNumber } from "./signals.ts";
 
@@ -24,6 +25,7 @@ export class Container {
   readonly tree: ContainerTree;
   readonly output: OutputHub;
   readonly state: StateReport;
+  readonly freezer = new Freezer();
   /** Resolves when the process has ended for good. */
   readonly finished: Promise<void>;
   #finish: () => void = () => undefined;
@@ -94,6 +96,23 @@ export class Container {
     return () => void this.#exitListeners.delete(listener);
   }
 
+  /** Docker pause. Throws LinkError `not-running` between two runs. */
+  async pause(): Promise<void> {
+    void this.process;
+    await this.freezer.pause();
+    void this.state.update({ paused: true });
+  }
+
+  async unpause(): Promise<void> {
+    await this.freezer.unpause();
+    void this.state.update({ paused: undefined });
+  }
+
+  update(limits: GuestLimits, restart: RestartPolicy): void {
+    if (this.#cgroup !== undefined) changeLimits(limits);
+    this.#restarts.policy = restart;
+  }
+
   /** Signal, wait, SIGKILL. Resolves to the final state. No restart follows. */
   async stop(signal = signalNumber(this.configuration.stopSignal) ?? 15, seconds?: number): Promise<GuestState> {
     this.#stopping = true;
@@ -102,6 +121,7 @@ export class Container {
     const child = this.#process;
     if (child?.running) {
       child.signal(signal);
+      this.#unfreeze();
       const killer = limit < 0 ? undefined : setTimeout(() => child.running && child.signal(SIGKILL), limit * 1000);
       await child.exited;
       clearTimeout(killer);
@@ -110,7 +130,15 @@ export class Container {
     return this.state.current;
   }
 
+  /** A frozen process could not act on a signal. */
+  #unfreeze(): void {
+    const { paused } = this.freezer;
+    this.freezer.release();
+    if (paused) void this.state.update({ paused: undefined });
+  }
+
   async #startOnce(): Promise<ChildProcess> {
+    this.#unfreeze();
     const { configuration } = this;
     const { privileged } = configuration.process;
     this.output.beginRun();
@@ -146,14 +174,15 @@ export class Container {
       const begun = performance.now();
       const killsBefore = outOfMemoryKills();
       const exitCode = await this.#run(child);
-      const ended = { exitCode, finishedAt: timestamp(), oomKilled: outOfMemoryKills() > killsBefore, pid: undefined };
+      const ended = { exitCode, finishedAt: timestamp(), oomKilled: outOfMemoryKills() > killsBefore };
+      const gone = { ...ended, pid: undefined, paused: undefined };
       const delay = this.#stopping ? undefined : this.#restarts.next(exitCode, performance.now() - begun);
       if (delay !== undefined) {
-        void this.state.update({ status: "restarting", ...ended, restartCount: this.#restarts.count });
+        void this.state.update({ status: "restarting", ...gone, restartCount: this.#restarts.count });
         await this.#pause(delay);
       }
       if (delay === undefined || this.#stopping) {
-        void this.state.update({ status: "exited", ...ended });
+        void this.state.update({ status: "exited", ...gone });
         break;
       }
       try {

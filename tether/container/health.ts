@@ -1,34 +1,41 @@
 import type { HealthCheck, HealthStatus, ProcessConfiguration } from "../../src/link/guest-configuration.ts";
+import type { GuestEvent, HealthProbe } from "../../src/link/operations.ts";
 import { startProcess } from "../process/child.ts";
+import { timestamp } from "../state.ts";
 import type { Container } from "./container.ts";
 
 const SIGKILL = 9;
 /** Longest output of a probe that is kept, in bytes, as in Docker. */
 const OUTPUT_LIMIT = 4096;
+/** Probes that are remembered, as in Docker. */
+const LOG_LENGTH = 5;
+/** Milliseconds that output may go on after a probe has ended. */
+const TRAILING_OUTPUT_LIMIT = 1_000;
 const MILLISECOND = 1_000_000;
 const DEFAULTS = { interval: 30_000, timeout: 30_000, startInterval: 5_000, retries: 3 };
-
-export interface ProbeResult {
-  exitCode: number;
-  output: string;
-}
-
-type ProbeListener = (status: HealthStatus, result: ProbeResult) => void;
 
 /** Docker's HEALTHCHECK: runs the probe while the container runs and keeps its status in the state. */
 export class HealthMonitor {
   readonly #container: Container;
   readonly #check: HealthCheck;
-  readonly #listener: ProbeListener;
+  readonly #listener: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failingStreak = 0;
   #status: HealthStatus = "starting";
+  #startedAt: string | undefined;
+  /** Counts runs of the main process: a probe of an earlier one does not count. */
   #run = 0;
+  readonly #log: HealthProbe[] = [];
 
-  constructor(container: Container, check: HealthCheck, listener: ProbeListener) {
+  constructor(container: Container, check: HealthCheck, listener: () => void) {
     this.#container = container;
     this.#check = check;
     this.#listener = listener;
+  }
+
+  /** Status and the last probes, for whoever connects. */
+  get event(): GuestEvent {
+    return { type: "health", status: this.#status, failingStreak: this.#failingStreak, log: this.#log };
   }
 
   /** Follows the container over its restarts. */
@@ -39,7 +46,6 @@ export class HealthMonitor {
       else if (status !== "running") this.#end();
     });
   }
-  #startedAt: string | undefined;
 
   #begin(): void {
     const { status, startedAt } = this.#container.state.current;
@@ -61,7 +67,7 @@ export class HealthMonitor {
     const { intervalNanoseconds, startIntervalNanoseconds } = this.#check;
     const interval = intervalNanoseconds > 0 ? intervalNanoseconds / MILLISECOND : DEFAULTS.interval;
     const first = startIntervalNanoseconds > 0 ? startIntervalNanoseconds / MILLISECOND : DEFAULTS.startInterval;
-    const delay = this.#inStartPeriod() && this.#status === "starting" ? Math.min(first, interval) : interval;
+    const delay = this.#inStartPeriod() && this.#status === "starting" ? first : interval;
     this.#timer = setTimeout(() => void this.#probe(run), delay);
   }
 
@@ -71,8 +77,15 @@ export class HealthMonitor {
   }
 
   async #probe(run: number): Promise<void> {
+    // A frozen container is not asked: its probe would only time out.
+    if (this.#container.freezer.paused) {
+      this.#schedule(run);
+      return;
+    }
+    const start = timestamp();
     const result = await this.#runTest();
     if (run !== this.#run) return;
+    if (this.#log.push({ start, end: timestamp(), ...result }) > LOG_LENGTH) this.#log.shift();
     if (result.exitCode === 0) {
       this.#failingStreak = 0;
       this.#status = "healthy";
@@ -81,7 +94,7 @@ export class HealthMonitor {
       if (this.#failingStreak >= (this.#check.retries || DEFAULTS.retries)) this.#status = "unhealthy";
     }
     this.#report();
-    this.#listener(this.#status, result);
+    this.#listener();
     this.#schedule(run);
   }
 
@@ -90,15 +103,15 @@ export class HealthMonitor {
   }
 
   /** Never rejects: a probe that cannot be run has failed. */
-  async #runTest(): Promise<ProbeResult> {
+  async #runTest(): Promise<Pick<HealthProbe, "exitCode" | "output">> {
     try {
       return await this.#runCommand();
     } catch (error) {
-      return { exitCode: 126, output: error instanceof Error ? error.message : String(error) };
+      return { exitCode: -1, output: error instanceof Error ? error.message : String(error) };
     }
   }
 
-  async #runCommand(): Promise<ProbeResult> {
+  async #runCommand(): Promise<Pick<HealthProbe, "exitCode" | "output">> {
     const [kind, ...rest] = this.#check.test;
     const { process } = this.#container.configuration;
     const probe: ProcessConfiguration = {
@@ -123,13 +136,21 @@ export class HealthMonitor {
     });
     try {
       const exitCode = await child.exited;
-      await Promise.race([pumped, Bun.sleep(1000)]);
+      await Promise.race([pumped, Bun.sleep(TRAILING_OUTPUT_LIMIT)]);
       await child.stopOutput();
-      if (timedOut) return { exitCode: -1, output: `Health check exceeded timeout (${limit} ms)` };
-      return { exitCode, output: Buffer.concat(parts).toString() };
+      const output = Buffer.concat(parts).toString();
+      if (timedOut) return { exitCode: -1, output: `Health check exceeded timeout (${goSeconds(limit)}): ${output}` };
+      return { exitCode, output: length > OUTPUT_LIMIT ? `${output}...` : output };
     } finally {
       clearTimeout(killer);
       await child.release();
     }
   }
 }
+
+/** Go's text of a duration of some seconds, as Docker prints a time-out. */
+const goSeconds = (milliseconds: number): string => {
+  if (milliseconds < 1000) return `${milliseconds}ms`;
+  const minutes = Math.floor(milliseconds / 60_000);
+  return `${minutes > 0 ? `${minutes}m` : ""}${(milliseconds - minutes * 60_000) / 1000}s`;
+};

@@ -7,12 +7,13 @@ const STABLE_AFTER = 10_000;
 
 /** Docker's restart manager: when to start again, and after what time. */
 export class RestartManager {
-  readonly #policy: RestartPolicy;
+  /** May change while the container runs (docker update --restart). */
+  policy: RestartPolicy;
   #count = 0;
   #delay = 0;
 
   constructor(policy: RestartPolicy) {
-    this.#policy = policy;
+    this.policy = policy;
   }
 
   get count(): number {
@@ -21,7 +22,7 @@ export class RestartManager {
 
   /** Milliseconds to wait before the next start, or undefined when there is none. */
   next(exitCode: number, ranMilliseconds: number): number | undefined {
-    const { name, maximumRetryCount } = this.#policy;
+    const { name, maximumRetryCount } = this.policy;
     if (name === "no") return undefined;
     if (name === "on-failure") {
       if (exitCode === 0) return undefined;

@@ -56,7 +56,7 @@ const prepare = (configuration: ContainerConfiguration, state: StateReport): Con
   const cutOff = earlier !== undefined && earlier.status !== "exited" && earlier.status !== "failed";
   state.phase("disks");
   step("configuration", () => nameHost(configuration));
-  const cgroup = step("configuration", () => prepareCgroup(configuration.pidsLimit));
+  const cgroup = step("configuration", () => prepareCgroup(configuration.limits ?? {}));
   step("mount", () => writeEtcFiles(tree.private, configuration));
   step("mount", () => buildRoot(configuration, tree));
   state.phase("mounts");
@@ -93,10 +93,9 @@ const connect = async (
   const connection = new Connection(configuration.link, services, state);
   if (container !== undefined && configuration.health !== undefined) {
     const { HealthMonitor } = await import("./health.ts");
-    const monitor = new HealthMonitor(container, configuration.health, (status, { output, exitCode }) =>
-      connection.send({ type: "health", status, output, exitCode }),
-    );
+    const monitor = new HealthMonitor(container, configuration.health, () => connection.send(monitor.event));
     monitor.watch();
+    connection.greetWith(() => monitor.event);
   }
   return connection;
 };

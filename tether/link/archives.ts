@@ -1,10 +1,10 @@
 import type { Channel } from "../../src/link/contract.ts";
 import { type FileStat, STREAM } from "../../src/link/operations.ts";
 
-/** Sends a tar to its end. */
-export const sendTar = async (tar: AsyncIterable<Uint8Array>, channel: Channel): Promise<void> => {
-  // A failed send leaves the loop, which closes the archive.
-  for await (const bytes of tar) await channel.send(STREAM.stdout, bytes);
+/** Sends a stream of bytes to its end. */
+export const sendBytes = async (stream: AsyncIterable<Uint8Array>, channel: Channel): Promise<void> => {
+  // A failed send leaves the loop, which closes the source.
+  for await (const bytes of stream) await channel.send(STREAM.stdout, bytes);
   await channel.end(STREAM.stdout);
 };
 
@@ -14,5 +14,5 @@ export const sendArchive = async (
   channel: Channel,
 ): Promise<void> => {
   await channel.control({ ...archive.stat });
-  await sendTar(archive.tar, channel);
+  await sendBytes(archive.tar, channel);
 };

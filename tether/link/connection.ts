@@ -16,6 +16,8 @@ export class Connection {
   #session: Session | undefined;
   #events: Channel | undefined;
   #waiting = 0;
+  /** Events that every new session begins with. */
+  readonly #greetings: (() => GuestEvent)[] = [];
   #linkedOnce: () => void = () => undefined;
   /** Resolves at the first session. */
   readonly linked: Promise<void>;
@@ -44,6 +46,12 @@ export class Connection {
     return this.#session !== undefined;
   }
 
+  /** Sends what `event` gives at the start of every session, and now. */
+  greetWith(event: () => GuestEvent): void {
+    this.#greetings.push(event);
+    this.send(event());
+  }
+
   /** Reports an event, if anybody listens. Never throws. */
   send(event: GuestEvent): void {
     const events = this.#events;
@@ -69,6 +77,7 @@ export class Connection {
     });
     if (this.#state.current.phases?.linked === undefined) this.#state.phase("linked");
     this.send({ type: "state", state: this.#state.current });
+    for (const greeting of this.#greetings) this.send(greeting());
     this.#linkedOnce();
   }
 }

@@ -1,13 +1,14 @@
 import { LinkError } from "../../src/link/link-error.ts";
 import type { ProcessTarget, TreeTarget } from "../../src/link/operations.ts";
+import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import type { Container } from "../container/container.ts";
 import { listProcesses } from "../container/processes.ts";
 import { readStatistics } from "../container/statistics.ts";
 import { PATHS } from "../paths.ts";
 import type { ChildProcess } from "../process/child.ts";
 import { resolveUser } from "../process/users.ts";
-import { pathStat, readArchive, writeArchive } from "../tree/index.ts";
-import { sendArchive } from "./archives.ts";
+import { exportTree, listTree, packLayer, pathStat, readArchive, writeArchive } from "../tree/index.ts";
+import { sendArchive, sendBytes } from "./archives.ts";
 import { sendLogs } from "./logs.ts";
 import { type CallHandlers, inputBytes, type StreamHandlers } from "./request.ts";
 import { attach, Execs } from "./stdio.ts";
@@ -25,8 +26,17 @@ export const containerServices = (
     return PATHS.root;
   };
 
+  /** The root disk itself, without what is mounted in the container. */
+  const ownDisk = (tree: TreeTarget): string => {
+    requireOwnTree(tree);
+    return `${container.tree.disk}/${DISK_LAYOUT.content}`;
+  };
+
   const calls: CallHandlers = {
     signal: ({ process, signal }) => processOf(process).signal(signal),
+    pause: () => container.pause(),
+    unpause: () => container.unpause(),
+    update: ({ limits, restart }) => container.update(limits, restart),
     resize: ({ process, rows, columns }) => processOf(process).resize(rows, columns),
     stop: ({ signal, timeoutSeconds }) => container.stop(signal, timeoutSeconds),
     acknowledgeExit: () => acknowledged(),
@@ -37,6 +47,18 @@ export const containerServices = (
   };
 
   const streams: StreamHandlers = {
+    treeExport: ({ tree }, channel) => sendBytes(exportTree(ownDisk(tree)), channel),
+    treeList: ({ tree }, channel) => sendBytes(listTree(ownDisk(tree)), channel),
+    layerPack: ({ tree }, channel) => sendBytes(packLayer(ownDisk(tree), inputBytes(channel)), channel),
+    freeze: async (_request, channel) => {
+      const release = await container.freezer.hold();
+      try {
+        await channel.control({ frozen: true });
+        await channel.closed;
+      } finally {
+        release();
+      }
+    },
     attach: (request, channel) => attach(container, request, channel),
     exec: (request, channel) => execs.run(request, channel),
     logs: (request, channel) => {

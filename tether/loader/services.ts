@@ -1,10 +1,10 @@
 import { LinkError } from "../../src/link/link-error.ts";
 import type { TreeTarget } from "../../src/link/operations.ts";
-import { sendArchive, sendTar } from "../link/archives.ts";
+import { sendArchive, sendBytes } from "../link/archives.ts";
 import { sendLogs } from "../link/logs.ts";
 import { type CallHandlers, inputBytes, type StreamHandlers } from "../link/request.ts";
 import type { StateReport } from "../state.ts";
-import { applyLayer, exportTree, pathStat, readArchive, writeArchive } from "../tree/index.ts";
+import { applyLayer, exportTree, listTree, packLayer, pathStat, readArchive, writeArchive } from "../tree/index.ts";
 import type { Mounts } from "./mounts.ts";
 
 /** What a loader VM serves on the control link. */
@@ -43,7 +43,9 @@ export const loaderServices = (
       const statistics = await applyLayer(mounts.get(mount).content, inputBytes(channel));
       await channel.control({ ...statistics });
     },
-    treeExport: ({ mount }, channel) => sendTar(exportTree(mounts.get(mount).content), channel),
+    treeExport: ({ tree }, channel) => sendBytes(exportTree(contentOf(tree)), channel),
+    treeList: ({ tree }, channel) => sendBytes(listTree(contentOf(tree)), channel),
+    layerPack: ({ tree }, channel) => sendBytes(packLayer(contentOf(tree), inputBytes(channel)), channel),
   };
   return { calls, streams };
 };

@@ -23,7 +23,7 @@ interface Level {
 }
 
 /** Names with more than one link that were packed already, by device and inode. */
-type Links = Map<string, string>;
+export type Links = Map<string, string>;
 
 /**
  * The file `fd` (a path descriptor, the caller's) under `name`, and all below it, as tar members in a fixed order.
@@ -70,7 +70,8 @@ const levelOf = (fd: number, name: string): Level => ({
   left: namesIn(fd).sort((a, b) => (a > b ? -1 : 1)),
 });
 
-function* memberOf(fd: number, name: string, stat: BigIntStats, links: Links): Generator<TarMember> {
+/** One file as a member, or nothing for a socket. Its body must be read before `fd` is closed. */
+export function* memberOf(fd: number, name: string, stat: BigIntStats, links: Links): Generator<TarMember> {
   if (stat.isSocket()) return;
   const base = baseHeader(fd, name, stat);
   const first = stat.isDirectory() || stat.nlink < 2n ? undefined : firstName(stat, name, links);

@@ -5,6 +5,8 @@ import type { ApiDocument, ApiSchema } from "./document.ts";
 /** Body name in our code → operation in the document. */
 const BODIES = {
   ContainerCreate: "/containers/create",
+  ContainerUpdate: "/containers/{id}/update",
+  Commit: "/commit",
   ExecCreate: "/containers/{id}/exec",
   ExecStart: "/exec/{id}/start",
   VolumeCreate: "/volumes/create",

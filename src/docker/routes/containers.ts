@@ -1,6 +1,6 @@
 /** Containers: life cycle and queries. Streams, files and stdio are in routers of their own. */
 import { Hono } from "hono";
-import type { ContainerCreateBody } from "../../engine/contract.ts";
+import type { ContainerConfig, ContainerCreateBody, ContainerUpdateBody } from "../../engine/contract.ts";
 import { invalid } from "../../engine/errors.ts";
 import type { ApiContext, ApiEnvironment, RouterOptions } from "../environment.ts";
 import { jsonBody } from "../requests/json-body.ts";
@@ -83,6 +83,39 @@ export function containerRoutes({ engine }: RouterOptions): Hono<ApiEnvironment>
     const rows = dimensionQuery(c, "h", "height");
     await containers.resize(c.req.param("reference"), rows, dimensionQuery(c, "w", "width"));
     return c.body(null, 200);
+  });
+
+  app.post("/containers/:reference/pause", async (c) => {
+    await containers.pause(c.req.param("reference"));
+    return c.body(null, 204);
+  });
+
+  app.post("/containers/:reference/unpause", async (c) => {
+    await containers.unpause(c.req.param("reference"));
+    return c.body(null, 204);
+  });
+
+  app.post("/containers/:reference/update", async (c) => {
+    const body = await jsonBody<ContainerUpdateBody>(c, "ContainerUpdate");
+    return c.json(await containers.update(c.req.param("reference"), body));
+  });
+
+  app.get("/containers/:reference/changes", async (c) => c.json(await containers.changes(c.req.param("reference"))));
+
+  app.post("/commit", async (c) => {
+    const config = await jsonBody<Partial<ContainerConfig>>(c, "Commit", {});
+    const reference = textQuery(c, "container");
+    if (reference === undefined) throw invalid("missing query parameter \"container\"");
+    const created = await containers.commit(reference, {
+      repository: textQuery(c, "repo"),
+      tag: textQuery(c, "tag"),
+      author: textQuery(c, "author"),
+      comment: textQuery(c, "comment"),
+      pause: booleanQuery(c, "pause", true),
+      changes: c.req.queries("changes") ?? [],
+      config,
+    });
+    return c.json(created, 201);
   });
 
   app.delete("/containers/:reference", async (c) => {

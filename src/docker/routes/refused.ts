@@ -12,23 +12,6 @@ const REFUSALS: readonly [method: string, path: string, reason: string][] = [
   ["POST", "/build/cancel", BUILD],
   ["POST", "/session", BUILD],
   ["POST", "/grpc", BUILD],
-  [
-    "POST",
-    "/commit",
-    "committing a container is not supported yet: use `docker export` and `docker import`, or a Dockerfile",
-  ],
-  [
-    "GET",
-    "/containers/:reference/changes",
-    "listing changed files is not supported yet: compare `docker export` with the image",
-  ],
-  [
-    "POST",
-    "/containers/:reference/update",
-    "changing limits of an existing container is not supported yet: create it again with the new limits",
-  ],
-  ["POST", "/containers/:reference/pause", "pausing is not supported yet: use `docker stop`"],
-  ["POST", "/containers/:reference/unpause", "pausing is not supported yet: no container can be paused"],
   ["GET", "/containers/:reference/checkpoints", "checkpoints are not supported: use snapshots of the container's VM"],
   ["POST", "/containers/:reference/checkpoints", "checkpoints are not supported: use snapshots of the container's VM"],
   [

@@ -105,7 +105,7 @@ export async function exportContainer(
   const opened = deferred<Channel>();
   const done = deferred<void>();
   const work = withStoppedDisk(context, container, async (link, mount) => {
-    opened.resolve(link.open("treeExport", { mount }));
+    opened.resolve(link.open("treeExport", { tree: { mount } }));
     await done.promise;
   });
   work.catch(opened.reject);

@@ -1,6 +1,7 @@
 /** One container as the running engine knows it: its document, its present run, and the session with its guest. */
 import type { LinkSession } from "../../link/contract.ts";
 import type { GuestState } from "../../link/guest-configuration.ts";
+import type { HealthProbe } from "../../link/operations.ts";
 import type { PublishedPort } from "../../network/contract.ts";
 import type { VirtualMachineReference } from "../../vsphere/contract.ts";
 import type { LogEntry } from "../contract.ts";
@@ -13,13 +14,6 @@ import type { Exec } from "./exec.ts";
 import { Timeline } from "./timeline.ts";
 
 export type ContainerStatus = "created" | "running" | "paused" | "restarting" | "exited" | "removing" | "dead";
-
-export interface HealthProbe {
-  start: string;
-  end: string;
-  exitCode: number;
-  output: string;
-}
 
 export class Container implements GuestOwner {
   document: ContainerDocument;

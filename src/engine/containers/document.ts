@@ -87,6 +87,8 @@ export interface ContainerDocument {
   /** Proves to the engine that the VM on the control link is this one. */
   token: string;
   capabilities: string[];
+  /** docker update has changed the limits: the VM gets its new size at the next start. */
+  resized?: boolean;
 }
 
 /** How the last run ended; also the mark that there was one. */

@@ -3,7 +3,7 @@
  * Nothing is accepted and ignored. A field that is not in the table is refused unless its value is a default.
  * The documentation of supported options is generated from this table.
  */
-import type { ContainerCreateBody } from "../contract.ts";
+import type { ContainerCreateBody, ContainerUpdateBody } from "../contract.ts";
 import { type EngineError, invalid, notImplemented } from "../errors.ts";
 
 export type Treatment = "applied" | "mapped" | "refused";
@@ -183,6 +183,27 @@ export function checkFields(body: ContainerCreateBody): void {
   check("Config", config);
   check("HostConfig", HostConfig ?? {});
   check("NetworkingConfig", NetworkingConfig ?? {});
+}
+
+/** What `docker update` can change. */
+const CHANGEABLE = new Set([
+  "Memory",
+  "MemoryReservation",
+  "MemorySwap",
+  "NanoCpus",
+  "CpuPeriod",
+  "CpuQuota",
+  "CpuShares",
+  "PidsLimit",
+  "RestartPolicy",
+]);
+
+/** Refuse everything in an update that would not hold. Throws EngineError. */
+export function checkUpdateFields(body: ContainerUpdateBody): void {
+  check("HostConfig", body);
+  for (const [name, value] of Object.entries(body))
+    if (!isDefault(value) && !CHANGEABLE.has(name))
+      throw notImplemented(`HostConfig.${name} cannot be changed: create the container again with the new value`);
 }
 
 function check(section: string, values: object): void {

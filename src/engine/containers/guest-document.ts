@@ -1,6 +1,7 @@
 /** The configuration of a container's guest, made from its document. Pure: the same document gives the same configuration. */
 import type {
   ContainerConfiguration,
+  GuestLimits,
   HealthCheck,
   HostsEntry,
   LinkConfiguration,
@@ -8,9 +9,11 @@ import type {
   MountConfiguration,
   NetworkConfiguration,
 } from "../../link/guest-configuration.ts";
+import type { HostConfig } from "../contract.ts";
 import { shortId } from "../identifiers.ts";
 import { DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_SHM_SIZE, DEFAULT_STOP_TIMEOUT_SECONDS } from "../limits.ts";
 import type { ContainerDocument, MountRecord } from "./document.ts";
+import { wantedCpus } from "./host-config.ts";
 import { parseSize } from "./sizes.ts";
 
 /** Docker's defaults of a health check, nanoseconds. */
@@ -18,6 +21,8 @@ const HEALTH_INTERVAL = 30e9;
 const HEALTH_TIMEOUT = 30e9;
 const HEALTH_START_INTERVAL = 5e9;
 const HEALTH_RETRIES = 3;
+/** Docker's default period, in which the guest keeps the CPU limit. */
+const CPU_PERIOD_MICROSECONDS = 100_000;
 
 export interface GuestSurroundings {
   link: Omit<LinkConfiguration, "token">;
@@ -77,7 +82,18 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
     },
     ...(health ? { health } : {}),
     log: logConfiguration(document),
-    ...(hostConfig.PidsLimit && hostConfig.PidsLimit > 0 ? { pidsLimit: hostConfig.PidsLimit } : {}),
+    limits: guestLimits(hostConfig),
+  };
+}
+
+function guestLimits(hostConfig: Partial<HostConfig>): GuestLimits {
+  const { PidsLimit, Memory } = hostConfig;
+  const cpus = wantedCpus(hostConfig);
+  return {
+    ...(PidsLimit && PidsLimit > 0 ? { pids: PidsLimit } : {}),
+    ...(Memory ? { memoryBytes: Memory } : {}),
+    // Whole CPUs are the VM's own number of CPUs; vSphere's limit in MHz holds for the fraction, and the guest keeps it too.
+    ...(cpus > 0 ? { cpuMicroseconds: Math.round(cpus * CPU_PERIOD_MICROSECONDS) } : {}),
   };
 }
 

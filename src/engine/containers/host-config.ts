@@ -104,6 +104,12 @@ const DEFAULT_CPU_PERIOD = 100_000;
 const DOCKER_SHARES = 1024;
 const VSPHERE_SHARES = 1000;
 
+/** The number of CPUs asked for, with fraction; 0 when there is no limit. */
+export function wantedCpus(config: Partial<HostConfig>): number {
+  if (config.NanoCpus) return config.NanoCpus / 1e9;
+  return config.CpuQuota && config.CpuQuota > 0 ? config.CpuQuota / (config.CpuPeriod || DEFAULT_CPU_PERIOD) : 0;
+}
+
 /** The VM's size. `capacity` is what the hosts have; `cpuMhz` of one CPU. */
 export function machineSize(
   config: Partial<HostConfig>,
@@ -112,8 +118,7 @@ export function machineSize(
 ): MachineSize {
   if (config.NanoCpus && (config.CpuQuota || config.CpuPeriod))
     throw invalid("Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set.");
-  const quota = config.CpuQuota && config.CpuQuota > 0 ? config.CpuQuota / (config.CpuPeriod || DEFAULT_CPU_PERIOD) : 0;
-  const wanted = config.NanoCpus ? config.NanoCpus / 1e9 : quota;
+  const wanted = wantedCpus(config);
   if (wanted < 0 || (wanted > 0 && (wanted < 0.01 || wanted > capacity.cpus)))
     throw invalid(
       `range of CPUs is from 0.01 to ${capacity.cpus}.00, as there are only ${capacity.cpus} CPUs available`,

@@ -5,17 +5,21 @@ import type { Containers } from "../contract.ts";
 import { conflict, notImplemented } from "../errors.ts";
 import { exportContainer, pathStat, readArchive, writeArchive } from "./archive.ts";
 import { attachContainer } from "./attach.ts";
+import { containerChanges } from "./changes.ts";
+import { commitContainer } from "./commit.ts";
 import { publishContainer } from "./container-events.ts";
 import { createContainer } from "./create.ts";
 import { inspectContainer } from "./inspect.ts";
 import { listContainers } from "./list.ts";
 import { containerLogs } from "./logs.ts";
+import { pauseContainer, unpauseContainer } from "./pause.ts";
 import { pruneContainers } from "./prune.ts";
 import { removeContainer } from "./remove.ts";
 import { renameContainer } from "./rename.ts";
 import { startContainer } from "./start.ts";
 import { containerStats, containerTop } from "./stats.ts";
 import { restartContainer, signalContainer, stopContainer } from "./stop.ts";
+import { updateContainer } from "./update.ts";
 import { waitContainer } from "./wait.ts";
 
 export function makeContainers(context: EngineContext): Containers {
@@ -77,6 +81,11 @@ export function makeContainers(context: EngineContext): Containers {
       publishContainer(events, container, "export");
       return tar;
     },
+    pause: async (reference) => pauseContainer(context, table.get(reference)),
+    unpause: async (reference) => unpauseContainer(context, table.get(reference)),
+    update: async (reference, body) => updateContainer(context, table.get(reference), body),
+    changes: async (reference) => containerChanges(context, table.get(reference)),
+    commit: async (reference, options) => commitContainer(context, table.get(reference), options),
     prune: (filters) => pruneContainers(context, filters),
   };
 }

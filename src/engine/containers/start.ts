@@ -19,6 +19,7 @@ import { publishNetworks, publishVolumes, volumeMounts } from "./container-event
 import { destroyContainer } from "./destroy.ts";
 import { type ContainerDocument, documentChunks, encodeDocument, RUN_KEY } from "./document.ts";
 import { guestConfiguration } from "./guest-document.ts";
+import { machineSize } from "./host-config.ts";
 import { changedEntries, writeEntries } from "./stored-entries.ts";
 import { finish } from "./supervisor.ts";
 import { Timeline } from "./timeline.ts";
@@ -56,7 +57,8 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
     await publishPorts(context, container);
     await context.changes.run(async () => {
       const entries = startEntries(context, container);
-      if (Object.keys(entries).length > 0) await writeEntries(context, container, entries);
+      const size = sizeChange(context, container);
+      if (Object.keys(entries).length > 0 || size) await writeEntries(context, container, entries, size);
       timeline.mark("configured");
       container.guest = undefined;
       container.health = [];
@@ -113,6 +115,15 @@ function startEntries(context: EngineContext, container: Container): Record<stri
   // A second run needs a mark, or its end would be taken for the first one's should the engine miss it.
   if (stored.has(RUN_KEY)) wanted[RUN_KEY] = JSON.stringify({ version: 1, status: "started" });
   return changedEntries(stored, wanted);
+}
+
+/** docker update may have changed the size while the VM could not change. */
+function sizeChange(context: EngineContext, container: Container): { cpus: number; memoryMB: number } | undefined {
+  const record = context.view.get(container.virtualMachine);
+  const { cpus, memoryMB } = machineSize(container.document.hostConfig, context.defaults, context.capacity);
+  if (!container.document.resized || !record || (record.cpus === cpus && record.memoryMB === memoryMB))
+    return undefined;
+  return { cpus, memoryMB };
 }
 
 function guestChunks(stored: ReadonlyMap<string, string>): number {

@@ -47,7 +47,6 @@ async function stopRunning(
   container: Container,
   options: StopOptions & { signalNumber: number | undefined },
 ): Promise<void> {
-  refusePaused(container);
   const seconds = options.timeoutSeconds ?? container.document.config.StopTimeout ?? DEFAULT_STOP_TIMEOUT_SECONDS;
   const configured = container.document.config.StopSignal;
   const signal = options.signalNumber ?? (configured ? signalNumber(configured) : SIGTERM);
@@ -91,18 +90,13 @@ async function powerOffNow(context: EngineContext, container: Container, ended: 
   });
 }
 
-function refusePaused(container: Container): void {
-  if (container.status === "paused")
-    throw conflict(`Container ${container.name} is paused. Unpause the container before stopping or killing`);
-}
-
 /** SIGKILL to the process, and no restart; the VM is powered off when the guest does not do it in time. */
 export async function killContainer(context: EngineContext, container: Container): Promise<void> {
   const ended = container.nextExit;
   container.stopRequested = true;
   publishContainer(context.events, container, "kill", { signal: String(SIGKILL) });
   const session = container.session;
-  if (session && container.status !== "paused") {
+  if (session) {
     const asked = session.call("stop", { signal: SIGKILL, timeoutSeconds: 0 }).catch((error: unknown) => {
       context.log(`container ${container.name}: kill: ${error instanceof Error ? error.message : error}`);
     });
@@ -120,7 +114,6 @@ export async function signalContainer(
   const signal = text ? signalNumber(text) : SIGKILL;
   if (!container.isRunning)
     throw conflict(`cannot kill container: ${container.name}: container ${container.id} is not running`);
-  refusePaused(container);
   if (signal === SIGKILL) {
     await killContainer(context, container);
     return;

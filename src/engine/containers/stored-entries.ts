@@ -19,7 +19,7 @@ export async function writeEntries(
   context: EngineContext,
   container: Container,
   extraConfig: Record<string, string>,
-  more: Pick<VirtualMachineChanges, "name" | "annotation"> = {},
+  more: Pick<VirtualMachineChanges, "name" | "annotation" | "allocation" | "cpus" | "memoryMB"> = {},
 ): Promise<void> {
   await context.vsphere.reconfigureVm(container.virtualMachine, { ...more, extraConfig });
   for (const [key, value] of Object.entries(extraConfig))

@@ -6,7 +6,7 @@
 import type { Channel, LinkSession } from "../../link/contract.ts";
 import { type GuestState, STATE_KEY } from "../../link/guest-configuration.ts";
 import { decodeState } from "../../link/guest-configuration-codec.ts";
-import type { GuestEvent } from "../../link/operations.ts";
+import type { GuestEvent, HealthProbe } from "../../link/operations.ts";
 import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { HEALTH_LOG_LENGTH, HEALTH_OUTPUT_LENGTH, LAST_WORD_GRACE, POWER_OFF_GRACE } from "../limits.ts";
@@ -17,6 +17,7 @@ import { publishContainer, publishNetworks, publishVolumes } from "./container-e
 import { destroyContainer } from "./destroy.ts";
 import { RUN_KEY, type RunRecord } from "./document.ts";
 import { captureLogTail } from "./log-tail.ts";
+import { paused } from "./pause.ts";
 import { writeEntries } from "./stored-entries.ts";
 import { describeTimeline } from "./timeline.ts";
 
@@ -58,15 +59,9 @@ function guestEvent(context: EngineContext, container: Container, event: GuestEv
       return;
     }
     case "health": {
-      const now = formatTime(nowNanoseconds());
-      container.health.push({
-        start: now,
-        end: now,
-        exitCode: clampExit(event.exitCode),
-        output: String(event.output).slice(0, HEALTH_OUTPUT_LENGTH),
-      });
-      if (container.health.length > HEALTH_LOG_LENGTH) container.health.shift();
-      setHealth(context, container, event.status);
+      if (!Array.isArray(event.log)) return;
+      container.health = event.log.slice(-HEALTH_LOG_LENGTH).map(boundedProbe);
+      setHealth(context, container, event.status, event.failingStreak);
       return;
     }
     case "oom":
@@ -75,12 +70,31 @@ function guestEvent(context: EngineContext, container: Container, event: GuestEv
   }
 }
 
-function setHealth(context: EngineContext, container: Container, status: "starting" | "healthy" | "unhealthy"): void {
+/** A probe as the guest tells it: guests are hostile. */
+function boundedProbe(probe: Partial<HealthProbe> | null): HealthProbe {
+  const now = formatTime(nowNanoseconds());
+  const exitCode = probe?.exitCode;
+  return {
+    start: safeTime(probe?.start) ?? now,
+    end: safeTime(probe?.end) ?? now,
+    // A probe that exceeded its time, or could not be run, has -1 in Docker.
+    exitCode: exitCode === -1 ? -1 : clampExit(exitCode),
+    output: String(probe?.output ?? "").slice(0, HEALTH_OUTPUT_LENGTH),
+  };
+}
+
+function setHealth(
+  context: EngineContext,
+  container: Container,
+  status: "starting" | "healthy" | "unhealthy",
+  streak: number,
+): void {
   if (!["starting", "healthy", "unhealthy"].includes(status)) return;
   const before = container.guest?.health;
-  if (!container.guest || before?.status === status) return;
-  container.guest = { ...container.guest, health: { status, failingStreak: before?.failingStreak ?? 0 } };
-  if (status !== "starting" || before) publishContainer(context.events, container, `health_status: ${status}`);
+  if (!container.guest) return;
+  const failingStreak = Number.isSafeInteger(streak) && streak >= 0 ? streak : 0;
+  container.guest = { ...container.guest, health: { status, failingStreak } };
+  if (before?.status !== status && (status !== "starting" || before)) publishContainer(context.events, container, `health_status: ${status}`);
 }
 
 /** A VM appeared or changed in inventory. */
@@ -101,17 +115,10 @@ export function virtualMachineChanged(
   reportOf(context, container, record);
   if (record.powerState === "poweredOff" && previous !== undefined && previous.powerState !== "poweredOff")
     void poweredOff(context, container);
-  else if (record.powerState === "suspended" && container.status === "running") {
-    container.status = "paused";
-    publishContainer(context.events, container, "pause");
-  } else if (
-    record.powerState === "poweredOn" &&
-    previous?.powerState === "suspended" &&
-    container.status === "paused"
-  ) {
-    container.status = "running";
-    publishContainer(context.events, container, "unpause");
-  } else if (
+  else if (record.powerState === "suspended") paused(context, container, true);
+  else if (record.powerState === "poweredOn" && previous?.powerState === "suspended")
+    paused(context, container, container.guest?.paused === true);
+  else if (
     record.powerState === "poweredOn" &&
     previous?.powerState === "poweredOff" &&
     !container.isRunning &&
@@ -196,13 +203,15 @@ function running(
   container.timeline.mark("running");
   const again = container.status === "restarting" && before?.status === "restarting";
   container.run = { ...runRecord(state, "started"), exitCode: 0 };
-  container.status = "running";
+  if (container.status !== "paused") container.status = "running";
   container.starting = undefined;
   if (starting || again) {
     publishContainer(context.events, container, "start");
     if (state.health) publishContainer(context.events, container, `health_status: ${state.health.status}`);
   } else if (state.health && before?.health?.status !== state.health.status)
     publishContainer(context.events, container, `health_status: ${state.health.status}`);
+  const suspended = container.vm && context.view.get(container.vm)?.powerState === "suspended";
+  paused(context, container, state.paused === true || suspended === true);
   starting?.resolve(state);
   container.wake();
 }
@@ -210,7 +219,8 @@ function running(
 const clampExit = (code: unknown): number =>
   typeof code === "number" && Number.isInteger(code) && code >= 0 && code <= 255 ? code : EXIT_UNKNOWN;
 
-const safeTime = (text: string | undefined): string | undefined => (parseTime(text) === undefined ? undefined : text);
+const safeTime = (text: unknown): string | undefined =>
+  typeof text === "string" && parseTime(text) !== undefined ? text : undefined;
 
 /** What a guest reported, bounded: guests are hostile. */
 export function runRecord(state: GuestState, status: RunRecord["status"]): RunRecord {

@@ -1,4 +1,4 @@
-/** `docker import --change`: Dockerfile instructions that change an image's configuration, and nothing else. */
+/** `docker import --change` and `docker commit --change`: Dockerfile instructions that change an image's configuration, and nothing else. */
 import { invalid } from "../errors.ts";
 import { parseGoDuration } from "../time.ts";
 import type { ImageConfiguration } from "./image-config.ts";
@@ -15,8 +15,8 @@ const HEALTH_DURATIONS = {
 } as const;
 
 /** Throws EngineError `invalid` for anything but CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. */
-export function applyChanges(changes: readonly string[]): Config {
-  const config: Config = {};
+export function applyChanges(changes: readonly string[], base: Config = {}): Config {
+  const config: Config = structuredClone(base);
   if (changes.length > CHANGE_LIMIT) throw invalid(`more than ${CHANGE_LIMIT} changes`);
   for (const change of changes) {
     for (const line of change.replace(/\\\n/g, "").split("\n")) {

@@ -40,6 +40,27 @@ export interface ImageStore {
   resolve(reference: string): Promise<StoredImage>;
   /** Keep an image's disks from being removed while a container is made from it. Released by the returned function. */
   hold(imageId: string): () => void;
+  /** The disk of an image by its id, hidden ones included: what the RW disks of its containers stand on. */
+  diskOf(imageId: string): DatastorePath;
+  /** A new image: `parent`'s layers and one more. Answers its id, and its name when it was given one. */
+  addLayer(layer: NewLayer): Promise<{ id: string; reference?: string }>;
+}
+
+/** What `docker commit` adds to an image. */
+export interface NewLayer {
+  /** Id of the image below; it must be held. */
+  parent: string;
+  /** An OCI layer, uncompressed. */
+  tar: AsyncIterable<Uint8Array>;
+  config: ImageRuntimeConfig;
+  /** Dockerfile instructions that change `config`. */
+  changes: readonly string[];
+  author: string | undefined;
+  comment: string | undefined;
+  /** The command that made the layer, for the image's history. */
+  createdBy: string;
+  repository: string | undefined;
+  tag: string | undefined;
 }
 
 /** What the image store needs to know of containers, given by the engine. */

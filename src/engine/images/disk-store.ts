@@ -1,11 +1,12 @@
 /** Makes the read-only disks that images stand on. */
 import { randomBytes } from "node:crypto";
+import { digestOf } from "../../registry/digest.ts";
 import { EngineError } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import type { Catalog } from "./catalog.ts";
 import { chainIds, EMPTY_LAYER_DIFF_ID } from "./chain.ts";
 import type { KeptLayer } from "./layer-blobs.ts";
-import { type LayerWriter, withLayerWriter } from "./layer-writer.ts";
+import { type LayerWriter, withLayerWriter, withTreeExport } from "./layer-writer.ts";
 import { hexOf } from "./layout.ts";
 import { type DiskRecord, EMPTY_CHAIN } from "./records.ts";
 
@@ -121,18 +122,70 @@ export class DiskStore {
     );
   }
 
+  /** A disk with one more layer over `below`, whose digest is known only when it is written (docker commit). */
+  async addLayer(
+    below: DiskRecord,
+    data: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<PinnedDisk & { diffId: string; bytes: number }> {
+    const releaseBelow = this.pin(below.name);
+    try {
+      const isFlat = below.depth >= DEPTH_LIMIT;
+      let added: { diffId: string; bytes: number } | undefined;
+      const pinned = await this.#create(
+        `layer-${randomBytes(16).toString("hex")}`,
+        isFlat ? undefined : below,
+        signal,
+        async (apply, limitBytes, applyOnly) => {
+          const lower = isFlat ? await this.#copyContent(below, applyOnly, limitBytes, signal) : [];
+          const { statistics, diffId } = await apply(data, { diffId: undefined, limitBytes }, signal);
+          added = { diffId, bytes: statistics.bytes };
+          if (diffId === EMPTY_LAYER_DIFF_ID) return { layers: lower, chainId: below.chainId };
+          const chainId = below.chainId === EMPTY_CHAIN ? diffId : digestOf(`${below.chainId} ${diffId}`);
+          return { layers: [...lower, { diffId, chainId, bytes: statistics.bytes }], chainId };
+        },
+        below.capacityBytes,
+      );
+      if (added === undefined) throw new EngineError("internal", "the layer was not written");
+      return { ...pinned, ...added };
+    } finally {
+      releaseBelow();
+    }
+  }
+
+  /** A chain at its greatest depth begins anew: everything that `below` shows goes into the new disk. */
+  async #copyContent(
+    below: DiskRecord,
+    apply: LayerWriter["apply"],
+    limitBytes: number,
+    signal: AbortSignal,
+  ): Promise<DiskRecord["layers"]> {
+    const source = [{ path: this.catalog.layout.disk(below.name).file, readOnly: true }];
+    await this.loaders.use(source, ({ link, disks: [disk] }) => {
+      if (disk === undefined) throw new EngineError("internal", "the loader VM has no address for the image disk");
+      return withTreeExport(link, disk, (tar) => apply(tar, { diffId: undefined, limitBytes }, signal));
+    });
+    return this.catalog
+      .lineage(below.name)
+      .reverse()
+      .flatMap(({ layers }) => layers);
+  }
+
   async #create(
     name: string,
     parent: DiskRecord | undefined,
     signal: AbortSignal,
+    /** `apply` keeps the layer's bytes, `applyOnly` does not. */
     fill: (
       apply: LayerWriter["apply"],
       capacityBytes: number,
+      applyOnly: LayerWriter["apply"],
     ) => Promise<{ layers: DiskRecord["layers"]; chainId: string }>,
+    wantedCapacityBytes = this.capacityBytes,
   ): Promise<PinnedDisk> {
     const { catalog } = this;
     const paths = catalog.layout.disk(name);
-    const capacityBytes = parent?.capacityBytes ?? this.capacityBytes;
+    const capacityBytes = parent?.capacityBytes ?? wantedCapacityBytes;
     const release = this.pin(name);
     const releaseParent = parent === undefined ? () => undefined : this.pin(parent.name);
     const kept: KeptLayer[] = [];
@@ -158,7 +211,9 @@ export class DiskStore {
           if (address === undefined)
             throw new EngineError("internal", "the loader VM has no address for the image disk");
           signal.throwIfAborted();
-          return withLayerWriter(link, address, parent === undefined, (writer) => fill(keeping(writer), capacityBytes));
+          return withLayerWriter(link, address, parent === undefined, (writer) =>
+            fill(keeping(writer), capacityBytes, writer.apply),
+          );
         },
       );
       signal.throwIfAborted();

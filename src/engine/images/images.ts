@@ -5,6 +5,7 @@ import type { Platform } from "../../registry/manifest.ts";
 import { familiarString, withDefaultTag } from "../../registry/reference.ts";
 import type { RegistrySettings } from "../../registry/settings.ts";
 import type { DatastoreFiles, DatastorePath } from "../../vsphere/contract.ts";
+import { addLayer } from "./add-layer.ts";
 import type { Images, ProgressSink, RegistryCredentials } from "../contract.ts";
 import { EngineError, invalid, notFound } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
@@ -99,6 +100,16 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
       const { image } = findImage(catalog, reference);
       return storedImage(catalog, image);
     },
+    diskOf(imageId) {
+      const image = catalog.images.get(imageId);
+      if (image === undefined) throw notFound(`No such image: ${imageId}`);
+      return storedImage(catalog, image).disk.path;
+    },
+    async addLayer({ repository, tag, ...layer }) {
+      const reference = nameOf(repository, tag);
+      const id = await addLayer({ catalog, disks }, { ...layer, reference }, new AbortController().signal);
+      return reference === undefined ? { id } : { id, reference: familiarString(reference) };
+    },
     hold(imageId) {
       held.set(imageId, (held.get(imageId) ?? 0) + 1);
       let open = true;
@@ -111,6 +122,12 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
       };
     },
   };
+
+  function nameOf(repository: string | undefined, tag: string | undefined) {
+    const reference = repository ? withDefaultTag(combineImageName(repository, tag)) : undefined;
+    if (reference?.digest !== undefined) throw invalid("cannot name an image by its digest");
+    return reference;
+  }
 
   async function pullOne(request: PullRequest, progress: ProgressSink, signal: AbortSignal): Promise<void> {
     const name = familiarString(request.reference);

@@ -41,6 +41,27 @@ export async function withLayerWriter<T>(
   }
 }
 
+/** The whole content of a disk as a tar. */
+export async function withTreeExport<T>(
+  link: LinkSession,
+  disk: DiskAddress,
+  work: (tar: AsyncIterable<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  const { mount } = await link.call("diskMount", { disk, readOnly: true });
+  const channel = link.open("treeExport", { tree: { mount } });
+  try {
+    return await work(dataOf(channel));
+  } finally {
+    channel.close();
+    await link.call("diskUnmount", { mount });
+  }
+}
+
+async function* dataOf(channel: ReturnType<LinkSession["open"]>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const message of channel)
+    if (message.kind === "data" && message.stream === STREAM.stdout) yield message.bytes;
+}
+
 async function applyLayer(
   link: LinkSession,
   mount: string,

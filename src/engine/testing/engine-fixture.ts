@@ -82,6 +82,10 @@ function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
           return fakeImage(config);
         },
         hold: () => () => undefined,
+        diskOf: () => LEAF,
+        addLayer: async () => {
+          throw notImplemented("no image disks here");
+        },
       },
       images: { list: async () => [] } as unknown as Images,
       authenticate: async () => {
