@@ -146,7 +146,9 @@ for (const transport of ["unix", "tls"] as const) {
     test("exec on a stopped container and unknown containers give Docker's errors", async () => {
       expect((await docker(["exec", "nobody", "true"])).err).toContain("No such container: nobody");
       expect((await docker(["rm", "nobody"])).err).toContain("No such container: nobody");
-      expect((await docker(["commit", "nobody", "x"])).err).toContain("not supported yet");
+      for (const verb of ["pause", "unpause", "diff", "commit"])
+        expect((await docker([verb, "nobody"])).err, verb).toContain("No such container: nobody");
+      expect((await docker(["update", "--cpus", "1", "nobody"])).err).toContain("No such container: nobody");
       expect((await docker(["service", "ls"])).err).toContain("This node is not a swarm manager");
       expect((await docker(["plugin", "ls", "-q"])).code).toBe(0);
     });

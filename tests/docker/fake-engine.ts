@@ -273,6 +273,27 @@ export function fakeEngine(): FakeEngine {
         find(reference);
         return new Blob(["exported"]).stream();
       },
+      async pause(reference) {
+        find(reference);
+      },
+      async unpause(reference) {
+        find(reference);
+      },
+      async update(reference) {
+        find(reference);
+        return { Warnings: [] };
+      },
+      async changes(reference) {
+        find(reference);
+        return [
+          { Path: "/etc", Kind: 0 },
+          { Path: "/etc/new", Kind: 1 },
+        ];
+      },
+      async commit(reference) {
+        find(reference);
+        return { Id: `sha256:${"c".repeat(64)}` };
+      },
       async prune(filters) {
         engine.lastFilters = filters;
         return { ContainersDeleted: [], SpaceReclaimed: 0 };

@@ -55,7 +55,10 @@ export const changeLimits = (limits: GuestLimits): void => {
 export const freeze = async (): Promise<void> => {
   const events = `${PATHS.cgroup}/cgroup.events`;
   if (!existsSync(`${PATHS.cgroup}/cgroup.freeze`)) {
-    throw new LinkError("unsupported", "the guest's kernel has no cgroup freezer: use a newer one in the bootstrap ISO");
+    throw new LinkError(
+      "unsupported",
+      "the guest's kernel has no cgroup freezer: use a newer one in the bootstrap ISO",
+    );
   }
   const isFrozen = (): boolean => /^frozen 1$/m.test(readFileSync(events, "utf8"));
   const frozen = Promise.withResolvers<void>();

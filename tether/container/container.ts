@@ -1,4 +1,9 @@
-import type { ContainerConfiguration, GuestLimits, GuestState, RestartPolicy } from "../../src/link/guest-configuration.ts";
+import type {
+  ContainerConfiguration,
+  GuestLimits,
+  GuestState,
+  RestartPolicy,
+} from "../../src/link/guest-configuration.ts";
 import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import { LinkError } from "../../src/link/link-error.ts";
 import { type ContainerTree, MASKED_PATHS, READ_ONLY_PATHS } from "../boot/root.ts";

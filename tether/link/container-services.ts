@@ -1,6 +1,6 @@
+import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import { LinkError } from "../../src/link/link-error.ts";
 import type { ProcessTarget, TreeTarget } from "../../src/link/operations.ts";
-import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import type { Container } from "../container/container.ts";
 import { listProcesses } from "../container/processes.ts";
 import { readStatistics } from "../container/statistics.ts";

@@ -105,7 +105,7 @@ export function containerRoutes({ engine }: RouterOptions): Hono<ApiEnvironment>
   app.post("/commit", async (c) => {
     const config = await jsonBody<Partial<ContainerConfig>>(c, "Commit", {});
     const reference = textQuery(c, "container");
-    if (reference === undefined) throw invalid("missing query parameter \"container\"");
+    if (reference === undefined) throw invalid('missing query parameter "container"');
     const created = await containers.commit(reference, {
       repository: textQuery(c, "repo"),
       tag: textQuery(c, "tag"),

@@ -18,7 +18,10 @@ export async function containerChanges(context: EngineContext, container: Contai
     const answer: FilesystemChange[] = [];
     for await (const { path, kind } of changes()) {
       if (answer.length >= CHANGES_LIMIT)
-        throw new EngineError("internal", `the container has changed more than ${CHANGES_LIMIT} files: use docker export`);
+        throw new EngineError(
+          "internal",
+          `the container has changed more than ${CHANGES_LIMIT} files: use docker export`,
+        );
       answer.push({ Path: `/${Buffer.from(path, "latin1").toString("utf8")}`, Kind: kind });
     }
     return answer;
@@ -42,7 +45,9 @@ export async function withBothTrees<T>(
   if (container.isRunning) {
     const link = await container.link();
     return await context.loaders.use([image], async ({ link: loader, disks: [disk] }) =>
-      withMount(loader, disk, (mount) => work(bothTrees({ link: loader, tree: { mount } }, { link, tree: "container" }))),
+      withMount(loader, disk, (mount) =>
+        work(bothTrees({ link: loader, tree: { mount } }, { link, tree: "container" })),
+      ),
     );
   }
   const own = { path: `${context.paths.container(container.id)}/${RW_DISK}`, readOnly: true };

@@ -58,7 +58,8 @@ async function standingStill<T>(container: Container, pause: boolean, work: () =
   const channel = link.open("freeze", {});
   try {
     const first = await channel[Symbol.asyncIterator]().next();
-    if (first.done) throw new EngineError("internal", `container ${container.name} has ended while it was to stand still`);
+    if (first.done)
+      throw new EngineError("internal", `container ${container.name} has ended while it was to stand still`);
     return await work();
   } finally {
     channel.close();

@@ -94,7 +94,8 @@ function setHealth(
   if (!container.guest) return;
   const failingStreak = Number.isSafeInteger(streak) && streak >= 0 ? streak : 0;
   container.guest = { ...container.guest, health: { status, failingStreak } };
-  if (before?.status !== status && (status !== "starting" || before)) publishContainer(context.events, container, `health_status: ${status}`);
+  if (before?.status !== status && (status !== "starting" || before))
+    publishContainer(context.events, container, `health_status: ${status}`);
 }
 
 /** A VM appeared or changed in inventory. */

@@ -80,7 +80,8 @@ function* added(record: TreeRecord, parents: ParentDirectories): Generator<TreeC
 
 function* compared(was: TreeRecord, is: TreeRecord, parents: ParentDirectories): Generator<TreeChange> {
   const attributes = was.mode !== is.mode || was.uid !== is.uid || was.gid !== is.gid;
-  const modified = isDirectory(is) && isDirectory(was) ? attributes : was.inode !== is.inode || was.changed !== is.changed;
+  const modified =
+    isDirectory(is) && isDirectory(was) ? attributes : was.inode !== is.inode || was.changed !== is.changed;
   if (modified) {
     yield* parents.touch(is.path);
     yield { path: is.path, kind: CHANGE.modified };

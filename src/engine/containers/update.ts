@@ -43,7 +43,10 @@ export async function updateContainer(
 }
 
 /** Only what the client gives changes; one way to limit the CPU replaces the other. */
-function merged(before: Partial<HostConfig>, { RestartPolicy, ...resources }: ContainerUpdateBody): Partial<HostConfig> {
+function merged(
+  before: Partial<HostConfig>,
+  { RestartPolicy, ...resources }: ContainerUpdateBody,
+): Partial<HostConfig> {
   const given = Object.fromEntries(Object.entries(resources).filter(([, value]) => !isDefault(value)));
   const result: Partial<HostConfig> = { ...before, ...given };
   if (given.NanoCpus) for (const field of CPU_FIELDS) delete result[field];

@@ -3,8 +3,8 @@ import { digestOf } from "../../registry/digest.ts";
 import type { ImageReference } from "../../registry/reference.ts";
 import { notFound } from "../errors.ts";
 import type { Catalog } from "./catalog.ts";
-import { applyChanges } from "./changes.ts";
 import { EMPTY_LAYER_DIFF_ID } from "./chain.ts";
+import { applyChanges } from "./changes.ts";
 import type { ImageRuntimeConfig } from "./contract.ts";
 import type { DiskStore } from "./disk-store.ts";
 import { setName } from "./names.ts";
@@ -55,7 +55,10 @@ export async function addLayer(
       ...(request.comment ? { comment: request.comment } : {}),
       config,
       rootfs: { type: "layers", diff_ids: isEmpty ? diffIds : [...diffIds, diffId] },
-      history: [...history.map(({ empty_layer, ...rest }) => ({ ...rest, ...(empty_layer ? { empty_layer } : {}) })), entry],
+      history: [
+        ...history.map(({ empty_layer, ...rest }) => ({ ...rest, ...(empty_layer ? { empty_layer } : {}) })),
+        entry,
+      ],
     });
     const id = digestOf(text);
     const sizeBytes = parent.record.sizeBytes + bytes;
