@@ -101,7 +101,11 @@ export async function exportContainer(
   container: Container,
 ): Promise<ReadableStream<Uint8Array>> {
   await container.finishing;
-  if (container.isRunning) return (await readArchive(context, container, "/.")).tar;
+  if (container.isRunning) {
+    const link = await container.link();
+    const channel = link.open("treeExport", { tree: "container" });
+    return streamOf(dataOf(channel[Symbol.asyncIterator]()), channel, () => undefined);
+  }
   const opened = deferred<Channel>();
   const done = deferred<void>();
   const work = withStoppedDisk(context, container, async (link, mount) => {
