@@ -66,6 +66,11 @@ describe("answers conform to the API document", () => {
     expect((await call("POST", `/containers/${id}/start`)).status).toBe(204);
     expect((await call("POST", `/containers/${id}/start`)).status).toBe(304);
     await conforming("GET", `/containers/${id}/top`, 200);
+    await conforming("POST", `/containers/${id}/pause`, 204);
+    await conforming("POST", `/containers/${id}/unpause`, 204);
+    await conforming("POST", `/containers/${id}/update`, 200, { Memory: 1e9, RestartPolicy: { Name: "always" } });
+    await conforming("GET", `/containers/${id}/changes`, 200);
+    await conforming("POST", `/commit?container=${id}&repo=r&tag=t&changes=ENV%20A=b`, 201, {});
     const exec = await conforming("POST", `/containers/${id}/exec`, 201, { Cmd: ["true"] });
     await conforming("GET", `/exec/${exec.body.Id}/json`, 200);
     await conforming("DELETE", `/containers/${id}`, 409);
