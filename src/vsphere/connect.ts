@@ -115,6 +115,8 @@ class Driver implements VSphere {
     const { attempted = [], notAttempted = [] } = await this.tasks.run("PowerOnMultiVM_Task", datacenter, { vm: [vm] });
     const [refused] = notAttempted;
     if (refused) throw taskFault(refused.fault, "PowerOnMultiVM_Task");
+    // A VM that is in neither list is not there any more, or not for us: asked for alone, vSphere says why.
+    if (attempted.length === 0) await this.tasks.run("PowerOnVM_Task", vm, {});
     for (const { task } of attempted) if (task) await this.tasks.wait(task, "PowerOnVM_Task");
   }
 

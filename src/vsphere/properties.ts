@@ -14,8 +14,15 @@ export interface ObjectProperties {
   values: Map<string, AnyValue>;
 }
 
+/** Objects in one answer at most, so that it stays far below the transport's limit; servers may choose less. */
+const PAGE_OBJECTS = 1_000;
+
 /** Everything the filter selects. A property that cannot be read is absent. */
-export async function retrieve(session: Session, spec: PropertyFilterSpec): Promise<ObjectProperties[]> {
+export async function retrieve(
+  session: Session,
+  spec: PropertyFilterSpec,
+  { pageObjects = PAGE_OBJECTS }: { pageObjects?: number } = {},
+): Promise<ObjectProperties[]> {
   const collector = session.content.propertyCollector;
   const found: ObjectProperties[] = [];
   const add = (objects: readonly ObjectContent[]) => {
@@ -25,7 +32,7 @@ export async function retrieve(session: Session, spec: PropertyFilterSpec): Prom
   };
   let page: RetrieveResult | undefined = await session.call("RetrievePropertiesEx", collector, {
     specSet: [spec],
-    options: {},
+    options: { maxObjects: pageObjects },
   });
   while (page) {
     add(page.objects);

@@ -8,6 +8,8 @@ import type { ManagedObjectReference, ObjectUpdate, PropertyFilterSpec } from ".
 
 /** How long the server holds an empty poll; short enough for proxies that cut silent connections. */
 const POLL_SECONDS = 50;
+/** Objects in one answer at most; vCenter itself sends no more than 100. */
+const UPDATES_IN_ANSWER = 100;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 
@@ -73,7 +75,7 @@ export class PropertyWatcher {
     const updates = await this.session.call(
       "WaitForUpdatesEx",
       collector,
-      { version: this.version, options: { maxWaitSeconds: POLL_SECONDS } },
+      { version: this.version, options: { maxWaitSeconds: POLL_SECONDS, maxObjectUpdates: UPDATES_IN_ANSWER } },
       { longPoll: true, signal: this.closing.signal },
     );
     if (!updates || this.ended) return;

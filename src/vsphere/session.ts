@@ -27,8 +27,11 @@ const SERVICE_INSTANCE: ManagedObjectReference<"ServiceInstance"> = {
   type: "ServiceInstance",
   value: "ServiceInstance",
 };
-/** Asking twice does no harm, so a connection that broke under such a call is no error. */
-const REPEATABLE = /^(Retrieve|ContinueRetrieve|CurrentTime|Find|Query|Fetch|WaitForUpdatesEx)/;
+/**
+ * Asking twice does no harm, so a connection that broke under such a call is no error. What WaitForUpdatesEx has told is not told
+ * again by every server, and a token of ContinueRetrievePropertiesEx is good once.
+ */
+const REPEATABLE = /^(Retrieve|CurrentTime|Find|Query|Fetch)/;
 
 export interface CallOptions {
   /** Waits for something to happen on the server, so it does not count as in flight. */

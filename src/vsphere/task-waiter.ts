@@ -44,7 +44,8 @@ interface Waiting {
 
 export class TaskWaiter {
   private readonly waiting = new Map<string, Waiting[]>();
-  private readonly outcomes = new Map<string, Outcome>();
+  /** With the session they were told in: a restarted server gives the ids of old tasks to new ones. */
+  private readonly outcomes = new Map<string, { outcome: Outcome; session: number }>();
   private readonly watcher: PropertyWatcher;
   private reread: Timer | undefined;
   private rereadPause = FIRST_REREAD_MS;
@@ -52,6 +53,7 @@ export class TaskWaiter {
   constructor(private readonly session: Session) {
     this.watcher = new PropertyWatcher(session, {
       filter: () => this.filter(),
+      onStart: () => this.outcomes.clear(),
       onUpdates: (updates) => this.apply(updates),
       onRefused: (error) => this.failAll(error),
     });
@@ -80,7 +82,7 @@ export class TaskWaiter {
       };
       this.waiting.set(task.value, [...(this.waiting.get(task.value) ?? []), waiting]);
       const known = this.outcomes.get(task.value);
-      if (known) this.settle(task.value, known);
+      if (known?.session === this.session.number) this.settle(task.value, known.outcome);
       if (!this.waiting.has(task.value)) return;
       this.rereadPause = FIRST_REREAD_MS;
       this.scheduleReread();
@@ -133,7 +135,7 @@ export class TaskWaiter {
 
   private remember(id: string, outcome: Outcome): void {
     this.outcomes.delete(id);
-    this.outcomes.set(id, outcome);
+    this.outcomes.set(id, { outcome, session: this.session.number });
     for (const oldest of this.outcomes.keys()) {
       if (this.outcomes.size <= REMEMBERED_OUTCOMES) break;
       this.outcomes.delete(oldest);

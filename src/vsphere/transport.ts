@@ -30,7 +30,7 @@ export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
   constructor(
     message: string,
-    /** No byte of the request was answered and the server may or may not have acted on it. */
+    /** The request was not answered, or not to the end: the server may or may not have acted on it. */
     readonly interrupted: boolean,
     options?: ErrorOptions,
   ) {
@@ -158,7 +158,13 @@ export class Transport {
       bytes,
       signal,
     );
-    return { status: response.statusCode ?? 0, headers: response.headers, text: await readAll(response) };
+    try {
+      return { status: response.statusCode ?? 0, headers: response.headers, text: await readAll(response) };
+    } catch (error) {
+      if (error instanceof ConnectionError || !(error instanceof Error)) throw error;
+      const text = `The answer was cut off by ${this.url.host} or on the way: ${error.message}`;
+      throw new ConnectionError(text, true, { cause: error });
+    }
   }
 
   /** Sends a request and hands out the answer with its body still to be read. `null` length means no body. */

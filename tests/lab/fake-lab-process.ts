@@ -3,6 +3,7 @@ import { join } from "node:path";
 export interface FakeLabProcess {
   url: string;
   fingerprint: string;
+  pid: number;
   stop(): Promise<void>;
 }
 
@@ -10,8 +11,9 @@ export interface FakeLabProcess {
 export async function serveFakeLab(
   directory: string,
   personality: "HostAgent" | "VirtualCenter",
+  port = 0,
 ): Promise<FakeLabProcess> {
-  const process = Bun.spawn(["bun", join(import.meta.dir, "serve-fake.ts"), directory, personality], {
+  const process = Bun.spawn(["bun", join(import.meta.dir, "serve-fake.ts"), directory, personality, String(port)], {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "inherit",
@@ -27,6 +29,7 @@ export async function serveFakeLab(
   return {
     url,
     fingerprint,
+    pid: process.pid,
     async stop() {
       process.stdin.end();
       await process.exited;

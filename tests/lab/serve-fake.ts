@@ -2,19 +2,19 @@
  * Serves a lab whose machines are bookkeeping only, for tests with independent vSphere clients. Prints one JSON line with url and
  * fingerprint and ends when its standard input does.
  *
- * usage: bun tests/lab/serve-fake.ts DIRECTORY HostAgent|VirtualCenter
+ * usage: bun tests/lab/serve-fake.ts DIRECTORY HostAgent|VirtualCenter [PORT]
  */
 import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
 import { startLab } from "../../src/lab/index.ts";
 import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
 
-const [directory, personality] = Bun.argv.slice(2);
+const [directory, personality, port = "0"] = Bun.argv.slice(2);
 if (directory === undefined || (personality !== "HostAgent" && personality !== "VirtualCenter")) {
-  throw new Error("usage: serve-fake.ts DIRECTORY HostAgent|VirtualCenter");
+  throw new Error("usage: serve-fake.ts DIRECTORY HostAgent|VirtualCenter [PORT]");
 }
 const lab = await startLab({
   stateDirectory: directory,
-  listen: { host: "127.0.0.1", port: 0 },
+  listen: { host: "127.0.0.1", port: Number(port) },
   personality,
   username: "administrator@vsphere.local",
   password: "secret",

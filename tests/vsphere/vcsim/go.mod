@@ -1,7 +1,7 @@
 module vcsim
 
-go 1.24
+go 1.25.0
 
-require github.com/vmware/govmomi v0.52.0
+require github.com/vmware/govmomi v0.55.0
 
 require github.com/google/uuid v1.6.0 // indirect
