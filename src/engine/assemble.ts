@@ -1,6 +1,7 @@
 /** Puts the engine together out of its parts and takes up what vSphere holds. */
 import type { OpenBridgeNetwork } from "../network/contract.ts";
 import { NetworkError } from "../network/contract.ts";
+import { BootAdmission } from "./boot-admission.ts";
 import { bootstrapMedium } from "./bootstrap-medium.ts";
 import { ContainerExecs } from "./containers/exec.ts";
 import { makeContainers } from "./containers/index.ts";
@@ -62,6 +63,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     const links = await parts.openGuestLinks({ ...options.link, host: options.link.host ?? options.bridge.gateway });
     undo.unshift(() => links.close());
 
+    const capacity = await vsphere.capacity();
     const infrastructure: InfrastructureContext = {
       name: options.name,
       vsphere,
@@ -72,6 +74,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       table,
       networks,
       changes: new Semaphore(VSPHERE_CONCURRENCY),
+      boots: new BootAdmission(capacity.cpus),
       iso,
       leaseAddress: (address) => {
         try {
@@ -107,7 +110,6 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       userAgent: `vch/${options.build.version}`,
       log,
     });
-    const capacity = await vsphere.capacity();
     const context: EngineContext = {
       ...infrastructure,
       bridge,

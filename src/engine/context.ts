@@ -1,6 +1,7 @@
 /** What the parts of the engine share. Made once by createEngine, in order of dependence. */
 import type { AddressLease, BridgeNetwork } from "../network/contract.ts";
 import type { DatastorePath, InventoryView, VSphere } from "../vsphere/contract.ts";
+import type { BootAdmission } from "./boot-admission.ts";
 import type { ContainerTable } from "./containers/table.ts";
 import type { RecentRuns } from "./containers/timeline.ts";
 import type { EventLog } from "./events/event-log.ts";
@@ -25,6 +26,8 @@ export interface InfrastructureContext {
   readonly networks: DefaultNetworks;
   /** Bounds the changes asked of vSphere at a time. */
   readonly changes: Semaphore;
+  /** Bounds the VMs that boot at a time. */
+  readonly boots: BootAdmission;
   /** Bootstrap ISO. */
   readonly iso: DatastorePath;
   /** A free address of the bridge network, kept until released. */

@@ -4,6 +4,11 @@
 export const VSPHERE_CONCURRENCY = 16;
 /** Mutating operations that may wait for one container. */
 export const CONTAINER_QUEUE_LENGTH = 64;
+/** VMs that boot at the same time, for each CPU of the hosts and at least; the others queue. */
+export const BOOTS_PER_CPU = 1;
+export const BOOTS_AT_ONCE_MINIMUM = 2;
+/** After this long without a word a booting VM no longer holds up those that queue. */
+export const BOOT_TURN = 60_000;
 /** From power-on to the tether's first report, on slow emulated hardware. */
 export const START_TIMEOUT = 300_000;
 /** From an acknowledged exit until the VM is off; then it is powered off. */

@@ -1,3 +1,4 @@
+import { RPCI_REPLY_TIMEOUT_MS } from "../../src/format/rpci.ts";
 import { waitForDevice } from "../boot/uevents.ts";
 import { openSerialTransport } from "./serial.ts";
 import type { RpciTransport } from "./transport.ts";
@@ -5,13 +6,18 @@ import { openVsockTransport } from "./vsock.ts";
 
 /** Milliseconds until one of the transports must be there. */
 const TRANSPORT_LIMIT = 10_000;
-/** Milliseconds for one exchange, and how often it is tried at boot: the host may be about to attach. */
-const BOOT_LIMIT = 5000;
-const BOOT_ATTEMPTS = 12;
+/**
+ * Milliseconds for one exchange, and how often it is tried at boot. Nothing can be done without the configuration, so this
+ * side is the patient one (the host may be restarting, and a starved guest's clock may run several times too fast): how
+ * long a start may take is the engine's decision, who powers the VM off.
+ */
+const BOOT_LIMIT = RPCI_REPLY_TIMEOUT_MS;
+const BOOT_ATTEMPTS = 120;
 /** Later the tether has other work: an exchange may hold it up this long (milliseconds). */
 const RUNNING_LIMIT = 1500;
-const RUNNING_ATTEMPTS = 5;
-const RETRY_PAUSE = 500;
+/** Pauses grow from 0.5 s to 32 s, about a minute in all: a host that restarts hears of the state in the end. */
+const RUNNING_ATTEMPTS = 8;
+const FIRST_PAUSE = 500;
 
 /** `1 VALUE` or `0 REASON`. */
 const parseReply = (message: Uint8Array): { ok: true; value: string } | { ok: false; reason: string } => {
@@ -55,7 +61,7 @@ export class GuestInfo {
         return reply.ok ? undefined : reply.reason;
       } catch (error) {
         if (attempt === RUNNING_ATTEMPTS) return String(error);
-        await Bun.sleep(RETRY_PAUSE);
+        await Bun.sleep(FIRST_PAUSE * 2 ** (attempt - 1));
       }
     }
   }

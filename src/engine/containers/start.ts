@@ -53,8 +53,10 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
   const volumes = volumeMounts(container).map((mount) => mount.path);
   const release = await context.loaders.reserve([`${context.paths.container(container.id)}/${RW_DISK}`, ...volumes]);
   const first = deferred<GuestState>();
+  let booted = (): void => undefined;
   try {
     await publishPorts(context, container);
+    booted = await context.boots.enter();
     await context.changes.run(async () => {
       const entries = startEntries(context, container);
       const size = sizeChange(context, container);
@@ -69,6 +71,7 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
       timeline.mark("poweredOn");
     });
   } catch (error) {
+    booted();
     container.starting = undefined;
     await context.bridge.withdraw(container.id);
     container.published = [];
@@ -93,6 +96,7 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
     });
   } finally {
     clearTimeout(timer);
+    booted();
   }
 }
 

@@ -32,6 +32,7 @@ export class Loader implements GuestOwner {
   readonly #forget: () => void;
   readonly #token = newToken();
   #machine: Promise<VirtualMachineReference> | undefined;
+  #on: Promise<void> | undefined;
   #address: { address: string; release(): void } | undefined;
 
   constructor(context: InfrastructureContext) {
@@ -77,8 +78,9 @@ export class Loader implements GuestOwner {
 
   async #ready(): Promise<LinkSession> {
     try {
-      this.#machine ??= this.#start();
-      await this.#machine;
+      this.#machine ??= this.#create();
+      this.#on ??= this.#machine.then((machine) => this.#powerOn(machine));
+      await this.#on;
       return await within(this.#session.promise, LOADER_START_TIMEOUT, () => {
         throw new EngineError(
           "unavailable",
@@ -91,7 +93,7 @@ export class Loader implements GuestOwner {
     }
   }
 
-  async #start(): Promise<VirtualMachineReference> {
+  async #create(): Promise<VirtualMachineReference> {
     const { vsphere, networks, links, paths, view, changes, iso } = this.#context;
     const lease = this.#context.leaseAddress();
     this.#address = lease;
@@ -121,8 +123,8 @@ export class Loader implements GuestOwner {
         hosts: [],
       },
     };
-    return await changes.run(async () => {
-      const machine = await vsphere.createVm({
+    return await changes.run(() =>
+      vsphere.createVm({
         name: `${this.#context.name}-${hostname}`,
         uuid: uuidOf(this.id),
         annotation: `Loader of virtual container host ${this.#context.name}: writes and reads disks of stopped containers. It goes by itself.`,
@@ -135,10 +137,20 @@ export class Loader implements GuestOwner {
         networkAdapters: [{ network: networks.portGroup, macAddress: mac, connected: true }],
         serialPorts: [{ kind: "file", path: `${paths.loader(this.id)}/${CONSOLE_LOG}` }],
         extraConfig: { ...encodeConfiguration(configuration), [LOADER_KEY]: "[]" },
-      });
-      await vsphere.powerOn(machine);
-      return machine;
-    });
+      }),
+    );
+  }
+
+  async #powerOn(machine: VirtualMachineReference): Promise<void> {
+    const { vsphere, changes, boots } = this.#context;
+    const booted = await boots.enter();
+    void this.#session.promise.then(booted, booted);
+    try {
+      await changes.run(() => vsphere.powerOn(machine));
+    } catch (error) {
+      booted();
+      throw error;
+    }
   }
 
   #attach(disks: readonly LoaderDisk[]): Promise<DiskAddress[]> {
