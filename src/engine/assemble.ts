@@ -1,6 +1,5 @@
 /** Puts the engine together out of its parts and takes up what vSphere holds. */
 import type { OpenBridgeNetwork } from "../network/contract.ts";
-import { NetworkError } from "../network/contract.ts";
 import { BootAdmission } from "./boot-admission.ts";
 import { bootstrapMedium } from "./bootstrap-medium.ts";
 import { ContainerExecs } from "./containers/exec.ts";
@@ -10,7 +9,6 @@ import { ContainerTable } from "./containers/table.ts";
 import { RecentRuns } from "./containers/timeline.ts";
 import type { EngineContext, InfrastructureContext } from "./context.ts";
 import type { Engine } from "./contract.ts";
-import { EngineError } from "./errors.ts";
 import { EventLog } from "./events/event-log.ts";
 import type { GuestLinkOptions, GuestLinks } from "./guests/guest-links.ts";
 import { hostRecord } from "./host-record.ts";
@@ -18,8 +16,13 @@ import type { ImageService, ImagesOptions } from "./images/images.ts";
 import { VSPHERE_CONCURRENCY } from "./limits.ts";
 import { Loaders } from "./loader/pool.ts";
 import { defaultNetworks } from "./networks/default-networks.ts";
+import { addressesOn } from "./networks/endpoints.ts";
 import { makeNetworks } from "./networks/index.ts";
 import { nameLookup } from "./networks/names.ts";
+import { NetworkStore } from "./networks/network-store.ts";
+import { NetworkTable } from "./networks/network-table.ts";
+import { PeerFeed } from "./networks/peer-feed.ts";
+import { PortGroups } from "./networks/port-groups.ts";
 import type { EngineOptions } from "./options.ts";
 import { enginePaths } from "./paths.ts";
 import { makeSystem } from "./system/index.ts";
@@ -30,6 +33,7 @@ import { Semaphore } from "./waiting.ts";
 /** What touches the machine or the network; tests bring their own. */
 export interface EngineParts {
   openBridgeNetwork: OpenBridgeNetwork;
+  removeBridgeNetwork(options: { owner: string; interfaceName: string }): Promise<void>;
   openGuestLinks(options: GuestLinkOptions): Promise<GuestLinks>;
   createImages(options: ImagesOptions): Promise<Pick<ImageService, "store" | "images" | "authenticate" | "collect">>;
 }
@@ -44,24 +48,28 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
   const table = new ContainerTable();
   const events = new EventLog();
   const record = await hostRecord(vsphere.files, paths, options.name);
-  const networks = defaultNetworks(options.name, options.bridge, record.created);
+  const networks = new NetworkTable({
+    owner: options.name,
+    defaults: defaultNetworks(options.name, options.bridge, record.created),
+    interfaceName: options.bridge.interfaceName,
+    linkPort: options.link.port,
+    store: new NetworkStore(vsphere.files, paths, log),
+    portGroups: new PortGroups(vsphere, options.name, options.portGroups ?? {}),
+    openBridgeNetwork: parts.openBridgeNetwork,
+    removeBridgeNetwork: parts.removeBridgeNetwork,
+    addressesInUse: (id) => addressesOn(table, id),
+    names: (network) => nameLookup(table, network),
+    log,
+  });
   const iso = await bootstrapMedium(vsphere.files, paths, options.iso);
   const view = await vsphere.openView();
   const undo: (() => Promise<void>)[] = [() => view.close()];
   try {
-    const bridge = await parts.openBridgeNetwork({
-      owner: options.name,
-      interfaceName: options.bridge.interfaceName,
-      subnet: options.bridge.subnet,
-      gateway: options.bridge.gateway,
-      allowedPorts: [options.link.port],
-      addressesInUse: () => table.all().map((container) => container.document.control.address),
-      names: nameLookup(table),
-      log,
-    });
-    undo.unshift(() => bridge.close({ removeRules: false }));
+    await networks.openDefault();
+    undo.unshift(() => networks.close());
     const links = await parts.openGuestLinks({ ...options.link, host: options.link.host ?? options.bridge.gateway });
     undo.unshift(() => links.close());
+    await networks.openOthers(links);
 
     const capacity = await vsphere.capacity();
     const infrastructure: InfrastructureContext = {
@@ -76,16 +84,6 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       changes: new Semaphore(VSPHERE_CONCURRENCY),
       boots: new BootAdmission(capacity.cpus),
       iso,
-      leaseAddress: (address) => {
-        try {
-          return bridge.addresses.lease(address);
-        } catch (error) {
-          if (!(error instanceof NetworkError)) throw error;
-          const kind =
-            error.code === "invalid" ? "invalid" : error.code === "address-in-use" ? "forbidden" : "internal";
-          throw new EngineError(kind, error.message, { cause: error });
-        }
-      },
       log,
       debug: options.debug ?? (() => undefined),
     };
@@ -110,9 +108,11 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       userAgent: `vch/${options.build.version}`,
       log,
     });
+    const peers = new PeerFeed({ table, networks, events, log });
+    undo.unshift(async () => peers.close());
     const context: EngineContext = {
       ...infrastructure,
-      bridge,
+      peers,
       recentRuns: new RecentRuns(),
       loaders,
       volumes,

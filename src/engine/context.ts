@@ -1,5 +1,4 @@
 /** What the parts of the engine share. Made once by createEngine, in order of dependence. */
-import type { AddressLease, BridgeNetwork } from "../network/contract.ts";
 import type { DatastorePath, InventoryView, VSphere } from "../vsphere/contract.ts";
 import type { BootAdmission } from "./boot-admission.ts";
 import type { ContainerTable } from "./containers/table.ts";
@@ -8,7 +7,8 @@ import type { EventLog } from "./events/event-log.ts";
 import type { GuestLinks } from "./guests/guest-links.ts";
 import type { ImageStore } from "./images/contract.ts";
 import type { VirtualMachineLoaders } from "./loader/pool.ts";
-import type { DefaultNetworks } from "./networks/default-networks.ts";
+import type { NetworkTable } from "./networks/network-table.ts";
+import type { PeerFeed } from "./networks/peer-feed.ts";
 import type { EnginePaths } from "./paths.ts";
 import type { VolumeStore } from "./volumes/store.ts";
 import type { Semaphore } from "./waiting.ts";
@@ -23,23 +23,21 @@ export interface InfrastructureContext {
   readonly links: GuestLinks;
   readonly events: EventLog;
   readonly table: ContainerTable;
-  readonly networks: DefaultNetworks;
+  readonly networks: NetworkTable;
   /** Bounds the changes asked of vSphere at a time. */
   readonly changes: Semaphore;
   /** Bounds the VMs that boot at a time. */
   readonly boots: BootAdmission;
   /** Bootstrap ISO. */
   readonly iso: DatastorePath;
-  /** A free address of the bridge network, kept until released. */
-  leaseAddress(address?: string): AddressLease;
   readonly log: (message: string) => void;
   /** What only somebody who looks for something wants to read. */
   readonly debug: (message: string) => void;
 }
 
 export interface EngineContext extends InfrastructureContext {
-  readonly bridge: BridgeNetwork;
   readonly recentRuns: RecentRuns;
+  readonly peers: PeerFeed;
   readonly loaders: VirtualMachineLoaders;
   readonly volumes: VolumeStore;
   readonly images: ImageStore;

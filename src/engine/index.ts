@@ -1,5 +1,5 @@
 /** The engine: containers, volumes, networks and images over a vSphere, which is its database. */
-import { openBridgeNetwork } from "../network/bridge-network.ts";
+import { openBridgeNetwork, removeBridgeNetwork } from "../network/bridge-network.ts";
 import { assembleEngine } from "./assemble.ts";
 import type { Engine } from "./contract.ts";
 import { openGuestLinks } from "./guests/guest-links.ts";
@@ -13,4 +13,4 @@ export type { EngineOptions } from "./options.ts";
  * Rejects when vSphere, the bridge network or the link's port cannot be had.
  */
 export const createEngine = (options: EngineOptions): Promise<Engine> =>
-  assembleEngine(options, { openBridgeNetwork, openGuestLinks, createImages });
+  assembleEngine(options, { openBridgeNetwork, removeBridgeNetwork, openGuestLinks, createImages });

@@ -57,6 +57,11 @@ export const SCSI_CONTROLLERS = 4;
 export const SCSI_UNITS = 16;
 export const SCSI_RESERVED_UNIT = 7;
 
+/** vNICs of a VM, the hidden one of the control link included. */
+export const ADAPTER_LIMIT = 10;
+/** How long a control link may take to notice that its network was taken away. */
+export const CONTROL_MOVE_TIMEOUT = 3_000;
+
 /** Memory of the guest kernel and the tether, on top of the container's limit. */
 export const GUEST_OVERHEAD_MB = 128;
 /** vSphere wants memory in multiples of 4 MB. */

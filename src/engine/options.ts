@@ -2,6 +2,7 @@
 import type { RegistrySettings } from "../registry/settings.ts";
 import type { DatastorePath, VSphere } from "../vsphere/contract.ts";
 import type { GuestLinkOptions } from "./guests/guest-links.ts";
+import type { PortGroupOptions } from "./networks/port-groups.ts";
 import type { BuildInformation } from "./system/index.ts";
 
 export interface EngineOptions {
@@ -16,6 +17,8 @@ export interface EngineOptions {
     subnet: string;
     gateway: string;
   };
+  /** Where networks that users make get their port groups from; without it they make none. */
+  portGroups?: PortGroupOptions;
   /** The bootstrap ISO: on the datastore already, or a file of this machine that is uploaded once. */
   iso: { datastorePath: DatastorePath } | { file: string };
   /** Where tethers call. `host` is the gateway address when left out; the port must stay the same over restarts. */

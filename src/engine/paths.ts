@@ -12,11 +12,13 @@ export interface EnginePaths {
   loaders: DatastorePath;
   volumes: DatastorePath;
   images: DatastorePath;
+  networks: DatastorePath;
   container(id: string): DatastorePath;
   loader(id: string): DatastorePath;
   volume(name: string): DatastorePath;
   volumeDisk(name: string): DatastorePath;
   volumeRecord(name: string): DatastorePath;
+  network(id: string): DatastorePath;
   iso(digest: string): DatastorePath;
 }
 
@@ -28,11 +30,13 @@ export function enginePaths(datastore: string, name: string): EnginePaths {
     loaders: `${root}/loaders`,
     volumes: `${root}/volumes`,
     images: `${root}/images`,
+    networks: `${root}/networks`,
     container: (id) => `${root}/containers/${id}`,
     loader: (id) => `${root}/loaders/${id}`,
     volume: (volume) => `${root}/volumes/${volume}`,
     volumeDisk: (volume) => `${root}/volumes/${volume}/volume.vmdk`,
     volumeRecord: (volume) => `${root}/volumes/${volume}/volume.json`,
+    network: (id) => `${root}/networks/${id}.json`,
     iso: (digest) => `${root}/iso/bootstrap-${digest.slice(0, 16)}.iso`,
   };
 }

@@ -18,6 +18,8 @@ export interface LinkClientOptions {
 export interface LinkClient {
   /** The live session, if any. */
   readonly session: Session | undefined;
+  /** Replaces where to dial. A session with another endpoint is ended, and the new ones are dialled at once. */
+  useEndpoints(endpoints: string[]): void;
   /** Ends the session and dials no more. */
   close(reason: string): void;
 }
@@ -32,6 +34,9 @@ const STABLE_AFTER = 10_000;
 /** Keeps one session with the endpoint, dialling for ever. Never throws and never rejects. */
 export const keepConnected = (options: LinkClientOptions): LinkClient => {
   let session: Session | undefined;
+  let endpoints = options.endpoints;
+  /** The endpoint of the session, or the one that is being dialled. */
+  let present = "";
   let over = false;
   let wake: () => void = () => undefined;
   let cancelDial: () => void = () => undefined;
@@ -48,8 +53,11 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
   const run = async (): Promise<void> => {
     let retry = FIRST_RETRY;
     while (!over) {
-      for (const endpoint of options.endpoints) {
+      const round = endpoints;
+      for (const endpoint of round) {
         if (over) return;
+        if (round !== endpoints) break;
+        present = endpoint;
         try {
           const attempt = dial(endpoint, options);
           cancelDial = attempt.cancel;
@@ -66,6 +74,10 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
         }
       }
       if (over) return;
+      if (round !== endpoints) {
+        retry = FIRST_RETRY;
+        continue;
+      }
       // Half fixed, half random: many VMs that lost one endpoint must not come back in step.
       await pause(retry / 2 + (Math.random() * retry) / 2);
       retry = Math.min(retry * 2, LONGEST_RETRY);
@@ -76,6 +88,13 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
   return {
     get session() {
       return session;
+    },
+    useEndpoints: (changed) => {
+      endpoints = changed;
+      if (changed.includes(present)) return;
+      cancelDial();
+      session?.close("the endpoint is called on another network");
+      wake();
     },
     close: (reason) => {
       over = true;

@@ -54,6 +54,32 @@ export interface InterfaceConfiguration {
   gateway?: string;
   gateway6?: string;
   mtu?: number;
+  /** For the control link alone: its address is none of the container's. */
+  hidden?: boolean;
+}
+
+/** The name server in the guest. What it knows of peers comes over the control link (`setPeers`). */
+export interface ResolverConfiguration {
+  /** Where it listens: 127.0.0.11. */
+  address: string;
+  /** Name servers for names that are no peer's. */
+  upstreams: string[];
+  /** A name server that knows peers too, asked while the table has not arrived. */
+  nameServer?: string;
+}
+
+/** Another container on one of this one's networks. */
+export interface Peer {
+  /** Lower case: name, aliases, short id. The first is its name. */
+  names: string[];
+  addresses: string[];
+}
+
+/** Who is on a network of this container. */
+export interface PeerNetwork {
+  /** Lower case; `peer.network` is a name, too. */
+  name: string;
+  peers: Peer[];
 }
 
 export interface HostsEntry {
@@ -70,6 +96,8 @@ export interface NetworkConfiguration {
   hosts: HostsEntry[];
   /** docker --network none: processes see only loopback (a network namespace of their own); the interfaces serve the control link alone. */
   isolated?: boolean;
+  /** Set on user-defined networks. */
+  resolver?: ResolverConfiguration;
 }
 
 /** A volume, tmpfs or other mount inside the container. */

@@ -10,6 +10,8 @@ import type {
   GuestLimits,
   GuestState,
   HealthStatus,
+  NetworkConfiguration,
+  PeerNetwork,
   ProcessConfiguration,
   RestartPolicy,
 } from "./guest-configuration.ts";
@@ -83,6 +85,13 @@ export interface Calls {
   state: { request: Record<string, never>; response: GuestState };
   top: { request: { arguments: string }; response: { titles: string[]; processes: string[][] } };
   statistics: { request: Record<string, never>; response: GuestStatistics };
+  /**
+   * The container's networks as they are now: interfaces that are new are waited for and set up, others are taken down.
+   * `endpoints` replaces where the control link calls. Repeating it changes nothing.
+   */
+  configureNetwork: { request: { network: NetworkConfiguration; endpoints: string[] }; response: undefined };
+  /** The whole table of the container's peers, for its resolver. */
+  setPeers: { request: { networks: PeerNetwork[] }; response: undefined };
   pathStat: { request: { tree: TreeTarget; path: string }; response: FileStat };
   /** Loader: wait until the disk is visible, then make an ext4 filesystem with our layout. `label` at most 16 bytes. */
   diskFormat: { request: { disk: DiskAddress; label: string }; response: undefined };

@@ -25,8 +25,7 @@ export async function bringDown(paths: StatePaths, request: DownRequest): Promis
   }
   if (await stopDaemon(paths, "serve")) request.say("Endpoint stopped.");
   if (await stopDaemon(paths, "lab")) request.say("Lab stopped.");
-  if (settings.bridge.interfaceName !== undefined)
-    await removeBridgeNetwork({ owner: settings.name, interfaceName: settings.bridge.interfaceName });
+  if (settings.bridge.interfaceName !== undefined) await removeBridgeNetwork({ owner: settings.name });
   if (settings.lab !== undefined) {
     // The lab's VMs outlive it by design, so they are ended here, together with its bridges and taps.
     const hypervisor = await createHypervisor({

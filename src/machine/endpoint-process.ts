@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { serveDockerApi } from "../docker/index.ts";
 import { createEngine } from "../engine/index.ts";
+import { LAB_SWITCH, portGroupBridge } from "../lab/hypervisor/index.ts";
 import type { RegistrySettings } from "../registry/settings.ts";
 import { connectVSphere } from "../vsphere/index.ts";
 import { BUILD } from "./build.ts";
@@ -35,6 +36,11 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
     vsphere,
     name: settings.name,
     bridge: { ...settings.bridge, interfaceName },
+    ...(settings.lab === undefined
+      ? {}
+      : {
+          portGroups: { virtualSwitch: LAB_SWITCH, interfaceOf: (portGroup) => portGroupBridge(paths.lab, portGroup) },
+        }),
     iso: { file: paths.iso },
     link: { port: settings.bridge.linkPort, ...link },
     registries: () => registrySettings(paths, settings),

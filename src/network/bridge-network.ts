@@ -62,6 +62,7 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
     prefixLength: subnet.prefixLength,
     allowedPorts: options.allowedPorts,
     internal: options.internal === true,
+    masquerade: options.masquerade !== false,
     forwardingWasOff: earlier?.forwardingWasOff === true || !wasForwarding,
   };
   const publications = new Map<string, Publication>();
@@ -78,7 +79,13 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
     setForwarding(true);
     options.log(`turned on IPv4 forwarding for the bridge network on ${options.interfaceName}`);
   }
-  const resolver = await openResolver({ address: options.gateway, names: options.names, log: options.log });
+  const resolver = await openResolver({
+    address: options.gateway,
+    names: options.names,
+    // As in Docker: names of the world are not answered where the world cannot be reached.
+    ...(ruleset.internal ? { upstreams: { list: () => [] } } : {}),
+    log: options.log,
+  });
 
   // Changes of the table happen one after the other.
   let queue: Promise<unknown> = Promise.resolve();

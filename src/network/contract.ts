@@ -93,6 +93,8 @@ export interface BridgeNetworkOptions {
   allowedPorts: readonly number[];
   /** docker network create --internal: no way out, no published ports. */
   internal?: boolean;
+  /** False leaves the guests' own addresses on what goes out: somebody else routes or translates them. */
+  masquerade?: boolean;
   /** Addresses that are not leased besides network, broadcast and gateway. */
   reserved?: readonly string[];
   /** docker network create --ip-range: lease only from this part of the subnet. */

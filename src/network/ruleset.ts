@@ -11,6 +11,7 @@ export interface RulesetOptions {
   prefixLength: number;
   allowedPorts: readonly number[];
   internal: boolean;
+  masquerade: boolean;
   /** Forwarding was off on this machine before any bridge network was opened. */
   forwardingWasOff: boolean;
 }
@@ -65,7 +66,8 @@ export function renderTable(table: string, options: RulesetOptions, rules: reado
   const wayOut = options.internal
     ? `iifname ${bridge} reject with icmpx admin-prohibited`
     : `iifname ${bridge} meta nfproto ipv6 drop`;
-  const masquerade = options.internal ? "" : `ip saddr ${options.subnet} oifname != ${bridge} masquerade`;
+  const masquerade =
+    options.internal || !options.masquerade ? "" : `ip saddr ${options.subnet} oifname != ${bridge} masquerade`;
   return `table inet ${table}
 delete table inet ${table}
 table inet ${table} {

@@ -2,6 +2,7 @@
 import {
   type DatastorePath,
   type InventoryView,
+  type PortGroupSpec,
   type VirtualMachineChanges,
   type VirtualMachineReference,
   type VirtualMachineSpec,
@@ -14,6 +15,7 @@ import { destroyVirtualMachine } from "./destroy.ts";
 import { findInventory, type Inventory } from "./inventory.ts";
 import { FolderView } from "./inventory-view.ts";
 import { Networks } from "./networks.ts";
+import { PortGroups } from "./port-groups.ts";
 import { retrieveOne } from "./properties.ts";
 import { Session } from "./session.ts";
 import { taskFault } from "./task-waiter.ts";
@@ -38,6 +40,7 @@ class Driver implements VSphere {
   readonly files: Files;
   private readonly tasks: Tasks;
   private readonly networkList: Networks;
+  private readonly portGroups: PortGroups;
   private readonly views = new Set<FolderView>();
 
   constructor(
@@ -54,6 +57,7 @@ class Driver implements VSphere {
     this.tasks = new Tasks(session);
     this.files = new Files(session, this.tasks, inventory);
     this.networkList = new Networks(session, inventory.networkFolder);
+    this.portGroups = new PortGroups(session, inventory);
   }
 
   async capacity() {
@@ -74,6 +78,14 @@ class Driver implements VSphere {
 
   networks() {
     return this.networkList.list();
+  }
+
+  addPortGroup(spec: PortGroupSpec): Promise<void> {
+    return this.portGroups.add(spec);
+  }
+
+  removePortGroup(name: string): Promise<void> {
+    return this.portGroups.remove(name);
   }
 
   async openView(): Promise<InventoryView> {

@@ -90,6 +90,14 @@ export interface NetworkAdapterSpec {
   connected: boolean;
 }
 
+/** A port group of a standard switch. */
+export interface PortGroupSpec {
+  name: string;
+  virtualSwitch: string;
+  /** 0 for untagged. On more than one host a network needs a VLAN that the physical switches carry. */
+  vlanId: number;
+}
+
 export type SerialPortSpec =
   | { kind: "file"; path: DatastorePath }
   | { kind: "network"; serviceUri: string; proxyUri?: string; direction: "client" | "server"; connected: boolean };
@@ -173,6 +181,10 @@ export interface VSphere {
   /** Hosts' totals, for `docker info`. */
   capacity(): Promise<{ cpus: number; cpuMhz: number; memoryBytes: number; hosts: number }>;
   networks(): Promise<{ name: string; reference: ObjectReference; kind: "standard" | "distributed" | "opaque" }[]>;
+  /** On every host that our VMs may run on. There already is no error. */
+  addPortGroup(spec: PortGroupSpec): Promise<void>;
+  /** Gone already is no error; throws ResourceInUse while a VM is on it. */
+  removePortGroup(name: string): Promise<void>;
   openView(): Promise<InventoryView>;
   createVm(spec: VirtualMachineSpec): Promise<VirtualMachineReference>;
   reconfigureVm(vm: VirtualMachineReference, changes: VirtualMachineChanges): Promise<void>;

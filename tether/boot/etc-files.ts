@@ -15,7 +15,8 @@ export const hostsText = ({ hostname, domainname, network }: ContainerConfigurat
     ...network.hosts.map(({ address, names }) => `${address}\t${names.join(" ")}`),
   ];
   const names = domainname === "" ? hostname : `${hostname}.${domainname} ${hostname}`;
-  for (const { addresses } of network.interfaces) {
+  for (const { addresses, hidden } of network.interfaces) {
+    if (hidden) continue;
     for (const { address } of addresses) lines.push(`${address}\t${names}`);
   }
   return `${lines.join("\n")}\n`;
@@ -28,16 +29,46 @@ export const resolvText = ({ network }: ContainerConfiguration): string => {
   return lines.map((line) => `${line}\n`).join("");
 };
 
+const contentsOf = (configuration: ContainerConfiguration): Record<(typeof ETC_FILES)[number], string> => ({
+  hostname: `${configuration.hostname}\n`,
+  hosts: hostsText(configuration),
+  "resolv.conf": resolvText(configuration),
+});
+
+/**
+ * Changes of a running container's networks: only lines that we wrote go, and only new ones come; what the container added
+ * stays. The files are written in place, because they are bind-mounted.
+ */
+export const updateEtcFiles = (directory: string, configuration: ContainerConfiguration): void => {
+  const contents = contentsOf(configuration);
+  for (const name of ETC_FILES) {
+    const file = `${directory}/${name}`;
+    const generated = `${file}.generated`;
+    const before = existsSync(generated) ? readFileSync(generated, "utf8") : "";
+    if (before === contents[name]) continue;
+    const present = existsSync(file) ? readFileSync(file, "utf8") : "";
+    const text = present === before ? contents[name] : mergeLines(present, before, contents[name]);
+    writeFileSync(file, text, { mode: 0o644 });
+    writeFileSync(generated, contents[name], { mode: 0o600 });
+  }
+};
+
+/** `present` without the lines that only `before` has, and with those that only `after` has. */
+export const mergeLines = (present: string, before: string, after: string): string => {
+  const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "");
+  const old = new Set(lines(before));
+  const wanted = new Set(lines(after));
+  const kept = lines(present).filter((line) => wanted.has(line) || !old.has(line));
+  const added = lines(after).filter((line) => !old.has(line) && !kept.includes(line));
+  return [...kept, ...added].map((line) => `${line}\n`).join("");
+};
+
 /**
  * Writes the files into `directory`. What the container changed in one survives a restart as long as what we would
  * write is the same as last time.
  */
 export const writeEtcFiles = (directory: string, configuration: ContainerConfiguration): void => {
-  const contents: Record<(typeof ETC_FILES)[number], string> = {
-    hostname: `${configuration.hostname}\n`,
-    hosts: hostsText(configuration),
-    "resolv.conf": resolvText(configuration),
-  };
+  const contents = contentsOf(configuration);
   for (const name of ETC_FILES) {
     const file = `${directory}/${name}`;
     const generated = `${file}.generated`;

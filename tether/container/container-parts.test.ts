@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { constants } from "node:os";
 import { LinkError } from "../../src/link/link-error.ts";
-import { parseIPv6 } from "../boot/network.ts";
+import { parseIPv6 } from "../network/interfaces.ts";
 import { capabilityMask } from "../process/specification.ts";
 import { encodeRequest, replyPayload } from "../rpci/vsock.ts";
 import { parsePsArguments } from "./processes.ts";

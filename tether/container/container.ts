@@ -7,6 +7,7 @@ import type {
 import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import { LinkError } from "../../src/link/link-error.ts";
 import { type ContainerTree, MASKED_PATHS, READ_ONLY_PATHS } from "../boot/root.ts";
+import type { LiveNetwork } from "../network/live.ts";
 import { OutputHub } from "../output/hub.ts";
 import { LogWriter } from "../output/log-file.ts";
 import { PATHS } from "../paths.ts";
@@ -41,6 +42,10 @@ export class Container {
   #endPause: () => void = () => undefined;
   #inputClosed = false;
   readonly #exitListeners = new Set<(exitCode: number) => void>();
+  /** Networks that may change while it runs. */
+  network: Promise<LiveNetwork> | undefined;
+  /** Tells the control link where to call after its network has changed. */
+  useEndpoints: (endpoints: string[]) => void = () => undefined;
   /** Tells the first attached client from none yet. */
   attachedOnce = false;
 

@@ -1,8 +1,9 @@
 import type { ContainerConfiguration } from "../../src/link/guest-configuration.ts";
 import { writeEtcFiles } from "../boot/etc-files.ts";
 import { nameHost, setSysctls } from "../boot/kernel.ts";
-import { configureNetwork } from "../boot/network.ts";
 import { buildRoot, mountRootDisk } from "../boot/root.ts";
+import { configureNetwork } from "../network/interfaces.ts";
+import { openLiveNetwork } from "../network/open.ts";
 import { powerOffCleanly } from "../power.ts";
 import { reapOrphans } from "../process/reaper.ts";
 import { ProcessStartError } from "../process/start-error.ts";
@@ -29,11 +30,20 @@ const step = <T>(failure: "mount" | "network" | "configuration", work: () => T):
   }
 };
 
+const networkStep = async (work: Promise<unknown>): Promise<void> => {
+  try {
+    await work;
+  } catch (error) {
+    throw new ProcessStartError("network", error instanceof Error ? error.message : String(error));
+  }
+};
+
 /** A container's life from here to power-off. */
 export const runContainer = async (configuration: ContainerConfiguration, state: StateReport): Promise<void> => {
   let container: Container | undefined;
   try {
     container = prepare(configuration, state);
+    if (configuration.network.resolver) await networkStep(openLiveNetwork(container));
     await container.start();
   } catch (error) {
     if (container === undefined) reportFailure(state, error);
@@ -91,6 +101,7 @@ const connect = async (
       ? { calls: { acknowledgeExit: () => acknowledged(), state: () => state.current }, streams: {} }
       : containerServices(container, acknowledged);
   const connection = new Connection(configuration.link, services, state);
+  if (container !== undefined) container.useEndpoints = (endpoints) => connection.useEndpoints(endpoints);
   if (container !== undefined && configuration.health !== undefined) {
     const { HealthMonitor } = await import("./health.ts");
     const monitor = new HealthMonitor(container, configuration.health, () => connection.send(monitor.event));

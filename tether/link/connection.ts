@@ -63,6 +63,11 @@ export class Connection {
     events.control({ ...event }).then(sent, sent);
   }
 
+  /** Where to call from now on. A session over a network that is none of these is ended, and another one begun. */
+  useEndpoints(endpoints: string[]): void {
+    this.#client.useEndpoints(endpoints);
+  }
+
   close(reason: string): void {
     this.#client.close(reason);
   }

@@ -4,6 +4,7 @@ import type { ProcessTarget, TreeTarget } from "../../src/link/operations.ts";
 import type { Container } from "../container/container.ts";
 import { listProcesses } from "../container/processes.ts";
 import { readStatistics } from "../container/statistics.ts";
+import { openLiveNetwork } from "../network/open.ts";
 import { PATHS } from "../paths.ts";
 import type { ChildProcess } from "../process/child.ts";
 import { resolveUser } from "../process/users.ts";
@@ -43,6 +44,9 @@ export const containerServices = (
     state: () => container.state.current,
     top: (request) => listProcesses(container.process.pid, container.tree.root, request.arguments),
     statistics: () => readStatistics(container.process.pid),
+    configureNetwork: async ({ network, endpoints }) =>
+      (await openLiveNetwork(container)).configure(network, endpoints),
+    setPeers: async ({ networks }) => (await openLiveNetwork(container)).setPeers(networks),
     pathStat: ({ tree, path }) => pathStat(requireOwnTree(tree), path),
   };
 

@@ -1,7 +1,7 @@
 import type { LoaderConfiguration } from "../../src/link/guest-configuration.ts";
 import { nameHost } from "../boot/kernel.ts";
-import { configureNetwork } from "../boot/network.ts";
 import { Connection } from "../link/connection.ts";
+import { configureNetwork } from "../network/interfaces.ts";
 import { powerOffCleanly } from "../power.ts";
 import type { StateReport } from "../state.ts";
 import { Mounts } from "./mounts.ts";

@@ -1,25 +1,20 @@
 /** `docker create`: check, plan, make volumes, then one CreateVM that carries everything. */
 
 import { NetworkError } from "../../network/contract.ts";
-import { type DiskSpec, type NetworkAdapterSpec, VSphereFault } from "../../vsphere/contract.ts";
+import { type DiskSpec, VSphereFault } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contract.ts";
-import { conflict, EngineError, invalid, notFound, notImplemented } from "../errors.ts";
-import { chooseMac, newId, newToken, uuidOf, virtualMachineName } from "../identifiers.ts";
+import { EngineError, invalid, notFound } from "../errors.ts";
+import { newId, newToken, uuidOf, virtualMachineName } from "../identifiers.ts";
 import type { StoredImage } from "../images/contract.ts";
 import { SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
+import { adaptersOf, type MadeEndpoints, makeEndpoints, wantedEndpoints } from "../networks/endpoints.ts";
 import { CONSOLE_LOG, RW_DISK } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { capabilitySet } from "./capabilities.ts";
 import { Container } from "./container.ts";
 import { publishContainer, volumeMounts } from "./container-events.ts";
-import {
-  type ContainerDocument,
-  type EndpointRecord,
-  encodeDocument,
-  type MountRecord,
-  type VolumeMount,
-} from "./document.ts";
+import { type ContainerDocument, encodeDocument, type MountRecord, type VolumeMount } from "./document.ts";
 import { checkFields } from "./fields.ts";
 import { checkConfig, checkHostConfig, machineSize } from "./host-config.ts";
 import { commandLine, mergeImage } from "./image-merge.ts";
@@ -47,7 +42,7 @@ export async function createContainer(
   checkHostConfig(hostConfig);
   const capabilities = capabilitySet(hostConfig.CapAdd ?? [], hostConfig.CapDrop ?? [], hostConfig.Privileged === true);
   const size = machineSize(hostConfig, context.defaults, context.capacity);
-  const network = networkOf(context, config, hostConfig, networking);
+  const { mode, wanted: networks } = wantedEndpoints(context, config, hostConfig, networking);
   if (!config.Image) throw invalid("config cannot be empty in order to create a container");
   const image = await context.images.resolve(config.Image);
   checkPlatform(image, platform);
@@ -62,14 +57,13 @@ export async function createContainer(
   const release = context.images.hold(image.id);
   const reservation = context.table.reserve(id, wanted);
   const madeVolumes: string[] = [];
-  let address: { address: string; release(): void } | undefined;
+  let places: MadeEndpoints | undefined;
   try {
     const merged = mergeImage(config, image.config);
     const plan = planMounts(hostConfig, Object.keys(merged.Volumes ?? {}), inheritedVolumes(context, hostConfig));
     const mounts = await mountsOf(context, id, plan, madeVolumes, warnings);
     for (const link of hostConfig.Links ?? []) context.table.get(link.split(":")[0] ?? "");
-    address = context.leaseAddress(network.fixedAddress);
-    const mac = macOf(context, network.fixedMac, address.address);
+    places = makeEndpoints(context, networks);
     const document: ContainerDocument = {
       version: 1,
       id,
@@ -83,10 +77,10 @@ export async function createContainer(
         sizeBytes: image.sizeBytes,
       },
       config: merged,
-      hostConfig: { ...hostConfig, NetworkMode: network.mode },
+      hostConfig: { ...hostConfig, NetworkMode: mode },
       command: commandLine(merged),
-      endpoints: endpointsOf(context, network, address.address, mac),
-      control: { macAddress: mac, address: address.address },
+      endpoints: places.endpoints,
+      control: places.control,
       ports: portMappings(
         hostConfig.PortBindings,
         Object.keys(merged.ExposedPorts ?? {}),
@@ -108,7 +102,7 @@ export async function createContainer(
       ? new EngineError(error.code === "invalid" ? "invalid" : "conflict", error.message, { cause: error })
       : error;
   } finally {
-    address?.release();
+    places?.release();
     reservation.release();
     release();
   }
@@ -138,9 +132,6 @@ async function makeVirtualMachine(
       (mount): DiskSpec => ({ ...mount.disk, path: mount.path, mode: "independent_persistent" }),
     ),
   ];
-  const adapters: NetworkAdapterSpec[] = [
-    { network: context.networks.portGroup, macAddress: document.control.macAddress, connected: true },
-  ];
   const { AttachStdin, AttachStdout, AttachStderr } = document.config;
   // What the client's attach flags say is nearly always what start finds: then start needs no reconfigure.
   const awaitAttach = AttachStdin === true || AttachStdout === true || AttachStderr === true;
@@ -158,7 +149,7 @@ async function makeVirtualMachine(
         firmware: "bios",
         cdrom: context.iso,
         disks,
-        networkAdapters: adapters,
+        networkAdapters: adaptersOf(context, document),
         serialPorts: [{ kind: "file", path: `${directory}/${CONSOLE_LOG}` }],
         extraConfig: entries,
       });
@@ -195,81 +186,6 @@ function checkPlatform(image: StoredImage, platform: string | undefined): void {
     throw notFound(
       `image with reference ${image.id} was found but does not provide the specified platform (${platform})`,
     );
-}
-
-interface NetworkChoice {
-  mode: "bridge" | "none";
-  fixedAddress: string | undefined;
-  fixedMac: string | undefined;
-  given: EndpointRecord["given"];
-}
-
-function networkOf(
-  context: EngineContext,
-  config: Partial<ContainerConfig>,
-  hostConfig: Partial<HostConfig>,
-  networking: ContainerCreateBody["NetworkingConfig"],
-): NetworkChoice {
-  const endpoints = networking?.EndpointsConfig ?? {};
-  const { bridge, none, host } = context.networks;
-  const wanted = hostConfig.NetworkMode || Object.keys(endpoints)[0] || "default";
-  const isNamed = (record: { id: string; name: string }): boolean =>
-    wanted === record.name || (wanted.length >= 12 && record.id.startsWith(wanted));
-  if (wanted === "host" || isNamed(host))
-    throw notImplemented(
-      "network mode host is not supported: a container VM is not on the endpoint's network stack. Publish ports with -p",
-    );
-  if (wanted.startsWith("container:"))
-    throw notImplemented(
-      "network mode container is not supported: containers have kernels of their own. Let them talk over the bridge network",
-    );
-  const isNone = config.NetworkDisabled === true || isNamed(none);
-  if (!isNone && wanted !== "default" && !isNamed(bridge)) throw notFound(`network ${wanted} not found`);
-  for (const name of Object.keys(endpoints))
-    if (!["default", wanted, ...(isNone ? [] : [bridge.name, bridge.id])].includes(name))
-      throw notFound(`network ${name} not found`);
-  const given = endpoints[wanted] ?? endpoints.default ?? endpoints.bridge ?? {};
-  if (given.IPAMConfig?.IPv6Address)
-    throw notImplemented("an IPv6 address is not supported: the bridge network is IPv4 only. Leave it out");
-  if (given.IPAMConfig?.LinkLocalIPs?.length)
-    throw notImplemented("link-local addresses are not supported: the bridge network is IPv4 only. Leave them out");
-  const legacyMac = (config as { MacAddress?: string }).MacAddress;
-  return {
-    mode: isNone ? "none" : "bridge",
-    fixedAddress: isNone ? undefined : given.IPAMConfig?.IPv4Address || undefined,
-    fixedMac: given.MacAddress || legacyMac || undefined,
-    given,
-  };
-}
-
-function macOf(context: EngineContext, fixed: string | undefined, address: string): string {
-  const inUse = new Set(context.view.list().flatMap((vm) => vm.networkAdapters.map((nic) => nic.macAddress)));
-  if (fixed === undefined) return chooseMac(address, inUse);
-  const mac = fixed.toLowerCase().replaceAll("-", ":");
-  if (!/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac)) throw invalid(`invalid MAC address: ${fixed}`);
-  if (inUse.has(mac)) throw conflict(`MAC address ${mac} is in use by another VM of this virtual container host`);
-  return mac;
-}
-
-function endpointsOf(
-  context: EngineContext,
-  network: NetworkChoice,
-  address: string,
-  macAddress: string,
-): Record<string, EndpointRecord> {
-  if (network.mode === "none") return {};
-  const { bridge, prefixLength, gateway } = context.networks;
-  return {
-    [bridge.name]: {
-      networkId: bridge.id,
-      endpointId: newId(),
-      macAddress,
-      address,
-      prefixLength,
-      gateway,
-      given: network.given,
-    },
-  };
 }
 
 function inheritedVolumes(context: EngineContext, hostConfig: Partial<HostConfig>): VolumeMount[] {

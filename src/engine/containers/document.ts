@@ -54,6 +54,8 @@ export interface EndpointRecord {
   address: string;
   prefixLength: number;
   gateway: string;
+  /** In the guest. Documents of earlier versions have one endpoint, on eth0. */
+  interfaceName?: string;
   /** As the client asked for it. */
   given: Partial<Schemas["EndpointSettings"]>;
 }
@@ -80,8 +82,11 @@ export interface ContainerDocument {
   command: string[];
   /** By network name. */
   endpoints: Record<string, EndpointRecord>;
-  /** The vNIC that the control link uses: the first network's, or a hidden one with --network none. */
-  control: { macAddress: string; address: string };
+  /**
+   * The vNIC that the control link uses: the first network's, or a hidden one with --network none. On the default bridge when
+   * no network is named.
+   */
+  control: { macAddress: string; address: string; networkId?: string };
   ports: PortMapping[];
   mounts: MountRecord[];
   /** Proves to the engine that the VM on the control link is this one. */

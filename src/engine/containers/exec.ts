@@ -8,6 +8,7 @@ import type { ExecConfig, Execs, StdioStream } from "../contract.ts";
 import { conflict, EngineError, invalid, notFound } from "../errors.ts";
 import { newId } from "../identifiers.ts";
 import { EXEC_HISTORY } from "../limits.ts";
+import { networkSurroundings } from "../networks/surroundings.ts";
 import { capabilitySet } from "./capabilities.ts";
 import type { Container } from "./container.ts";
 import { publishContainer } from "./container-events.ts";
@@ -136,13 +137,11 @@ export class ContainerExecs implements Execs {
 
   /** The container's own surroundings, changed by what the exec asks for. */
   #process(container: Container, config: ExecConfig): ProcessConfiguration {
-    const { links, networks } = this.#context;
+    const { links } = this.#context;
     const main = guestConfiguration(container.document, {
       link: links.configuration,
       awaitAttach: false,
-      gateway: networks.gateway,
-      prefixLength: networks.prefixLength,
-      links: [],
+      networks: networkSurroundings(this.#context, container.document),
     }).process;
     const size = config.ConsoleSize;
     const terminal = config.Tty === true;

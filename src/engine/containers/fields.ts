@@ -71,7 +71,7 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
     "HostConfig.LogConfig",
     "json-file, local or none, with max-size and max-file; kept on the container's own disk",
   ),
-  applied("HostConfig.NetworkMode", "bridge or none"),
+  applied("HostConfig.NetworkMode", "bridge, none, or a network of docker network create"),
   applied("HostConfig.PortBindings", "published on the endpoint"),
   applied("HostConfig.PublishAllPorts", "every exposed port is published"),
   applied("HostConfig.RestartPolicy", "kept by the tether, also while the endpoint is down"),
@@ -85,7 +85,10 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   applied("HostConfig.DnsOptions", "resolver options"),
   applied("HostConfig.DnsSearch", "search domains"),
   applied("HostConfig.ExtraHosts", "/etc/hosts; host-gateway is the gateway of the bridge network"),
-  applied("HostConfig.Links", "/etc/hosts entries of the other container, without its environment variables"),
+  applied(
+    "HostConfig.Links",
+    "names of the other container: in /etc/hosts on the default bridge, in the resolver elsewhere; without its environment variables",
+  ),
   applied("HostConfig.GroupAdd", "supplementary groups"),
   applied("HostConfig.Init", "a minimal init reaps processes"),
   applied("HostConfig.ReadonlyRootfs", "the root is mounted read-only"),
@@ -165,7 +168,10 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
     "/proc and /sys are those of the container's own VM; only the default or an empty list is possible",
   ),
 
-  applied("NetworkingConfig.EndpointsConfig", "address, MAC address and aliases on the network"),
+  applied(
+    "NetworkingConfig.EndpointsConfig",
+    "networks to be on, each with address, MAC address, aliases, links, gateway priority and interface name",
+  ),
 ];
 
 const RULES = new Map(CONTAINER_FIELDS.map((rule) => [rule.field, rule]));

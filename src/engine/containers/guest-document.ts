@@ -3,16 +3,15 @@ import type {
   ContainerConfiguration,
   GuestLimits,
   HealthCheck,
-  HostsEntry,
   LinkConfiguration,
   LogConfiguration,
   MountConfiguration,
-  NetworkConfiguration,
 } from "../../link/guest-configuration.ts";
 import type { HostConfig } from "../contract.ts";
 import { shortId } from "../identifiers.ts";
 import { DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_SHM_SIZE, DEFAULT_STOP_TIMEOUT_SECONDS } from "../limits.ts";
 import type { ContainerDocument, MountRecord } from "./document.ts";
+import { linkConfiguration, type NetworkSurroundings, networkConfiguration } from "./guest-network.ts";
 import { wantedCpus } from "./host-config.ts";
 import { parseSize } from "./sizes.ts";
 
@@ -27,11 +26,7 @@ const CPU_PERIOD_MICROSECONDS = 100_000;
 export interface GuestSurroundings {
   link: Omit<LinkConfiguration, "token">;
   awaitAttach: boolean;
-  /** This endpoint on the bridge network: default route, name server, and host-gateway in --add-host. */
-  gateway: string;
-  prefixLength: number;
-  /** /etc/hosts entries of --link, resolved now. */
-  links: HostsEntry[];
+  networks: NetworkSurroundings;
 }
 
 export function guestConfiguration(document: ContainerDocument, around: GuestSurroundings): ContainerConfiguration {
@@ -46,7 +41,7 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
     name: document.name,
     hostname: config.Hostname || shortId(document.id),
     domainname: config.Domainname ?? "",
-    link: { ...around.link, token: document.token },
+    link: linkConfiguration(document, around.networks, around.link),
     rootDisk: { bus: 0, unit: 0 },
     readOnlyRoot: hostConfig.ReadonlyRootfs === true,
     process: {
@@ -73,7 +68,7 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
     stopTimeoutSeconds: config.StopTimeout ?? DEFAULT_STOP_TIMEOUT_SECONDS,
     awaitAttach: around.awaitAttach,
     mounts: document.mounts.map(mountConfiguration),
-    network: networkConfiguration(document, around),
+    network: networkConfiguration(document, around.networks),
     sysctls: hostConfig.Sysctls ?? {},
     shmSizeBytes: hostConfig.ShmSize || DEFAULT_SHM_SIZE,
     restart: {
@@ -118,35 +113,6 @@ function mountConfiguration(mount: MountRecord): MountConfiguration {
     copyUp: mount.copyUp,
     ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
   };
-}
-
-function networkConfiguration(document: ContainerDocument, around: GuestSurroundings): NetworkConfiguration {
-  const { hostConfig, control } = document;
-  const isolated = Object.keys(document.endpoints).length === 0;
-  return {
-    interfaces: [
-      {
-        mac: control.macAddress,
-        name: "eth0",
-        addresses: [{ address: control.address, prefixLength: around.prefixLength }],
-        ...(isolated ? {} : { gateway: around.gateway }),
-      },
-    ],
-    nameservers: hostConfig.Dns?.length ? hostConfig.Dns : isolated ? [] : [around.gateway],
-    search: hostConfig.DnsSearch ?? [],
-    options: hostConfig.DnsOptions ?? [],
-    hosts: [...extraHosts(hostConfig.ExtraHosts ?? [], around.gateway), ...around.links],
-    ...(isolated ? { isolated } : {}),
-  };
-}
-
-/** `name:address` or `name=address`; an IPv6 address has colons of its own. Checked at create. */
-export function extraHosts(entries: readonly string[], hostGateway: string): HostsEntry[] {
-  return entries.map((entry) => {
-    const separator = entry.search(/[:=]/);
-    const address = entry.slice(separator + 1).replace(/^\[(.*)\]$/, "$1");
-    return { address: address === "host-gateway" ? hostGateway : address, names: [entry.slice(0, separator)] };
-  });
 }
 
 function healthCheck({ config }: ContainerDocument): HealthCheck | undefined {

@@ -3,6 +3,7 @@
 import type { EngineContext } from "../context.ts";
 import type { HostConfig, Schemas } from "../contract.ts";
 import { DEFAULT_SHM_SIZE } from "../limits.ts";
+import { dnsNames } from "../networks/names.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { humanDuration, parseTime, ZERO_TIME } from "../time.ts";
 import type { Container } from "./container.ts";
@@ -141,7 +142,6 @@ export function mountPoint(mount: MountRecord): Schemas["MountPoint"] {
 
 function endpointSettings(container: Container, context: EngineContext): Record<string, Schemas["EndpointSettings"]> {
   const active = container.isRunning;
-  const names = [container.name, container.id.slice(0, 12)];
   const entries = Object.entries(container.document.endpoints).map(
     ([name, endpoint]): [string, Schemas["EndpointSettings"]] => [
       name,
@@ -150,7 +150,7 @@ function endpointSettings(container: Container, context: EngineContext): Record<
         Links: endpoint.given.Links,
         Aliases: endpoint.given.Aliases,
         DriverOpts: endpoint.given.DriverOpts ?? null,
-        GwPriority: 0,
+        GwPriority: endpoint.given.GwPriority ?? 0,
         NetworkID: endpoint.networkId,
         EndpointID: active ? endpoint.endpointId : "",
         MacAddress: active ? endpoint.macAddress : "",
@@ -160,17 +160,18 @@ function endpointSettings(container: Container, context: EngineContext): Record<
         IPv6Gateway: "",
         GlobalIPv6Address: "",
         GlobalIPv6PrefixLen: 0,
-        DNSNames: [...names, ...(endpoint.given.Aliases ?? [])],
+        // The default bridge has no names.
+        ...(endpoint.networkId === context.networks.bridge.id ? {} : { DNSNames: dnsNames(container, endpoint) }),
       },
     ],
   );
-  if (entries.length > 0) return Object.fromEntries(entries);
+  if (entries.length > 0 || container.document.hostConfig.NetworkMode !== "none") return Object.fromEntries(entries);
   return { none: { NetworkID: context.networks.none.id, EndpointID: "", Gateway: "", IPAddress: "", IPPrefixLen: 0 } };
 }
 
 function networkSettings(context: EngineContext, container: Container): Schemas["NetworkSettings"] {
   const networks = endpointSettings(container, context);
-  const first = Object.values(networks)[0];
+  const first = networks.bridge;
   const exposed = Object.keys(container.document.config.ExposedPorts ?? {});
   return {
     SandboxID: "",

@@ -5,12 +5,14 @@ import { decodeState } from "../../link/guest-configuration-codec.ts";
 import type { PublishingEndpoint } from "../../network/contract.ts";
 import type { VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
+import { gatewayEndpoint } from "../networks/endpoints.ts";
+import { removeSurplus } from "../networks/surplus.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { Container } from "./container.ts";
 import { destroyContainer } from "./destroy.ts";
 import { decodeDocument, decodeRun, REMOVING_KEY, RUN_KEY, type RunRecord } from "./document.ts";
-import { portRequests } from "./start.ts";
+import { publishingEndpoint } from "./start.ts";
 import { withStoppedDisk } from "./stopped-disk.ts";
 import { writeEntries } from "./stored-entries.ts";
 import { EXIT_KILLED, followSession, reportOf, runRecord, virtualMachineChanged } from "./supervisor.ts";
@@ -64,6 +66,7 @@ export async function finishReconciliation(context: EngineContext): Promise<void
     context.table.all().map(async (container) => {
       try {
         await container.queue.run(() => settleStopped(context, container));
+        await container.queue.run(() => removeSurplus(context, container));
       } catch (error) {
         context.log(`container ${container.name}: reconciling: ${error instanceof Error ? error.message : error}`);
       }
@@ -73,19 +76,14 @@ export async function finishReconciliation(context: EngineContext): Promise<void
 }
 
 async function republish(context: EngineContext): Promise<void> {
-  const endpoints = context.table.all().flatMap((container): PublishingEndpoint[] => {
-    const endpoint = Object.values(container.document.endpoints)[0];
-    if (!container.isRunning || !endpoint || container.document.ports.length === 0) return [];
-    return [
-      {
-        containerId: container.id,
-        containerName: container.name,
-        address: endpoint.address,
-        ports: portRequests(container.document),
-      },
-    ];
-  });
-  const { published, failures } = await context.bridge.reconcile(endpoints);
+  const endpoints = new Map<string, PublishingEndpoint[]>();
+  for (const container of context.table.all()) {
+    const endpoint = gatewayEndpoint(context, container.document);
+    if (!container.isRunning || !endpoint || container.document.ports.length === 0) continue;
+    const sameNetwork = endpoints.get(endpoint.networkId) ?? [];
+    endpoints.set(endpoint.networkId, [...sameNetwork, publishingEndpoint(container, endpoint)]);
+  }
+  const { published, failures } = await context.networks.reconcile(endpoints);
   for (const [id, ports] of published) {
     const container = context.table.byId(id);
     if (container) container.published = ports;

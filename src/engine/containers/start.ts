@@ -1,23 +1,20 @@
 /** Start: publish ports, bring the guest's configuration up to date if it differs, power on, wait for the first report. */
 
-import {
-  CONFIGURATION_CHUNKS_KEY,
-  configurationChunkKey,
-  type GuestState,
-  type HostsEntry,
-} from "../../link/guest-configuration.ts";
+import { CONFIGURATION_CHUNKS_KEY, configurationChunkKey, type GuestState } from "../../link/guest-configuration.ts";
 import { encodeConfiguration } from "../../link/guest-configuration-codec.ts";
-import { NetworkError, type PortRequest } from "../../network/contract.ts";
+import { NetworkError, type PortRequest, type PublishingEndpoint } from "../../network/contract.ts";
 import { VSphereFault } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { START_TIMEOUT } from "../limits.ts";
+import { gatewayEndpoint } from "../networks/endpoints.ts";
+import { networkSurroundings } from "../networks/surroundings.ts";
 import { RW_DISK } from "../paths.ts";
 import { deferred, within } from "../waiting.ts";
 import type { Container } from "./container.ts";
 import { publishNetworks, publishVolumes, volumeMounts } from "./container-events.ts";
 import { destroyContainer } from "./destroy.ts";
-import { type ContainerDocument, documentChunks, encodeDocument, RUN_KEY } from "./document.ts";
+import { type ContainerDocument, documentChunks, type EndpointRecord, encodeDocument, RUN_KEY } from "./document.ts";
 import { guestConfiguration } from "./guest-document.ts";
 import { machineSize } from "./host-config.ts";
 import { changedEntries, writeEntries } from "./stored-entries.ts";
@@ -37,6 +34,7 @@ export async function startContainer(context: EngineContext, container: Containe
   try {
     // A refusal counts as a failed start: the CLI waits for the removal that --rm promises.
     refuseVolumesInUse(context, container);
+    refuseLostNetworks(context, container);
     const state = await powerOn(context, container);
     if (state.status === "failed") throw startFailure(state);
   } catch (error) {
@@ -73,7 +71,7 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
   } catch (error) {
     booted();
     container.starting = undefined;
-    await context.bridge.withdraw(container.id);
+    await context.networks.withdraw(container.id);
     container.published = [];
     throw translate(error, container);
   } finally {
@@ -130,7 +128,7 @@ function sizeChange(context: EngineContext, container: Container): { cpus: numbe
   return { cpus, memoryMB };
 }
 
-function guestChunks(stored: ReadonlyMap<string, string>): number {
+export function guestChunks(stored: ReadonlyMap<string, string>): number {
   const text = stored.get(CONFIGURATION_CHUNKS_KEY) ?? "0";
   return /^\d{1,2}$/.test(text) ? Number(text) : 0;
 }
@@ -146,9 +144,7 @@ export function guestEntries(
     guestConfiguration(document, {
       link: context.links.configuration,
       awaitAttach,
-      gateway: context.networks.gateway,
-      prefixLength: context.networks.prefixLength,
-      links: linkedHosts(context, document),
+      networks: networkSurroundings(context, document),
     }),
   );
   for (let index = Number(entries[CONFIGURATION_CHUNKS_KEY]); index < previousChunks; index++)
@@ -156,30 +152,20 @@ export function guestEntries(
   return entries;
 }
 
-function linkedHosts(context: EngineContext, document: ContainerDocument): HostsEntry[] {
-  return (document.hostConfig.Links ?? []).flatMap((link) => {
-    const [name = "", alias = name] = link.split(":");
-    const other = context.table.all().find((container) => container.name === name.replace(/^\//, ""));
-    const address = other?.document.endpoints.bridge?.address;
-    return address === undefined
-      ? []
-      : [{ address, names: [alias.split("/").at(-1) ?? alias, name.replace(/^\//, "")] }];
-  });
-}
-
 async function publishPorts(context: EngineContext, container: Container): Promise<void> {
-  const { ports, endpoints } = container.document;
-  const endpoint = Object.values(endpoints)[0];
-  if (!endpoint || ports.length === 0) return;
-  container.published = await context.bridge.publish({
-    containerId: container.id,
-    containerName: container.name,
-    address: endpoint.address,
-    ports: portRequests(container.document),
-  });
+  const endpoint = gatewayEndpoint(context, container.document);
+  if (!endpoint || container.document.ports.length === 0) return;
+  container.published = await context.networks.publish(endpoint.networkId, publishingEndpoint(container, endpoint));
 }
 
-export function portRequests({ ports }: ContainerDocument): PortRequest[] {
+export const publishingEndpoint = (container: Container, { address }: EndpointRecord): PublishingEndpoint => ({
+  containerId: container.id,
+  containerName: container.name,
+  address,
+  ports: portRequests(container.document),
+});
+
+function portRequests({ ports }: ContainerDocument): PortRequest[] {
   return ports.map((port) => ({
     containerPort: port.containerPort,
     protocol: port.protocol,
@@ -202,6 +188,13 @@ function refuseVolumesInUse(context: EngineContext, container: Container): void 
         `volume ${shared.name} is in use by running container ${other.name}: a volume on a virtual disk serves one running container at a time. Stop that container first`,
       );
   }
+}
+
+/** A network may be removed while only stopped containers are on it. */
+function refuseLostNetworks(context: EngineContext, container: Container): void {
+  for (const { networkId } of Object.values(container.document.endpoints))
+    if (!context.networks.byId(networkId))
+      throw new EngineError("not-found", `failed to set up container networking: network ${networkId} not found`);
 }
 
 const LOCK_FAULTS = new Set(["FileLocked", "FileLock", "FileLockedFault", "DiskIsLocked"]);

@@ -19,7 +19,10 @@ export async function writeEntries(
   context: EngineContext,
   container: Container,
   extraConfig: Record<string, string>,
-  more: Pick<VirtualMachineChanges, "name" | "annotation" | "allocation" | "cpus" | "memoryMB"> = {},
+  more: Pick<
+    VirtualMachineChanges,
+    "name" | "annotation" | "allocation" | "cpus" | "memoryMB" | "addNetworkAdapters" | "removeNetworkAdapters"
+  > = {},
 ): Promise<void> {
   await context.vsphere.reconfigureVm(container.virtualMachine, { ...more, extraConfig });
   for (const [key, value] of Object.entries(extraConfig))

@@ -10,6 +10,7 @@ import type { GuestEvent, HealthProbe } from "../../link/operations.ts";
 import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { HEALTH_LOG_LENGTH, HEALTH_OUTPUT_LENGTH, LAST_WORD_GRACE, POWER_OFF_GRACE } from "../limits.ts";
+import { liveNetwork } from "../networks/surroundings.ts";
 import { formatTime, nowNanoseconds, parseTime } from "../time.ts";
 import { within } from "../waiting.ts";
 import type { Container } from "./container.ts";
@@ -38,6 +39,17 @@ export function followSession(context: EngineContext, container: Container, sess
     }
     void followEvents(context, container, channel);
   });
+  // A guest that runs may have missed a change of its networks, when an engine was cut off in the midst of it.
+  if (!container.starting) void bringNetworkUpToDate(context, container, session);
+  context.peers.send(container);
+}
+
+async function bringNetworkUpToDate(context: EngineContext, container: Container, session: LinkSession): Promise<void> {
+  try {
+    await session.call("configureNetwork", liveNetwork(context, container));
+  } catch (error) {
+    context.log(`container ${container.name}: network: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 async function followEvents(context: EngineContext, container: Container, channel: Channel): Promise<void> {
@@ -308,7 +320,7 @@ const failedState = (run: RunRecord): GuestState => ({
 async function settle(context: EngineContext, container: Container, record: RunRecord): Promise<void> {
   if (!container.autoRemove) await captureLogTail(container);
   await endVirtualMachine(context, container);
-  await context.bridge.withdraw(container.id);
+  await context.networks.withdraw(container.id);
   container.published = [];
   if (container.autoRemove) {
     container.status = "removing";
@@ -364,7 +376,7 @@ function disappeared(context: EngineContext, container: Container): void {
   if (container.isRunning) container.exited(EXIT_KILLED);
   container.status = "dead";
   context.table.drop(container);
-  void context.bridge.withdraw(container.id).catch((error: unknown) => {
+  void context.networks.withdraw(container.id).catch((error: unknown) => {
     context.log(`container ${container.name}: ${error instanceof Error ? error.message : error}`);
   });
   publishContainer(context.events, container, "destroy");

@@ -6,6 +6,7 @@ import { LinkError } from "../../link/link-error.ts";
 import type { EngineContext } from "../context.ts";
 import type { ContainerUpdateBody, HostConfig } from "../contract.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
+import { networkSurroundings } from "../networks/surroundings.ts";
 import type { Container } from "./container.ts";
 import { publishContainer } from "./container-events.ts";
 import { documentChunks, encodeDocument } from "./document.ts";
@@ -76,13 +77,11 @@ function refuseGrowth(context: EngineContext, container: Container, size: Machin
 }
 
 async function updateGuest(context: EngineContext, container: Container): Promise<void> {
-  const { links, networks } = context;
+  const { links } = context;
   const { limits = {}, restart } = guestConfiguration(container.document, {
     link: links.configuration,
     awaitAttach: false,
-    gateway: networks.gateway,
-    prefixLength: networks.prefixLength,
-    links: [],
+    networks: networkSurroundings(context, container.document),
   });
   const link = await container.link();
   try {

@@ -14,6 +14,7 @@ interface Subscriber {
 export class EventLog implements Events {
   readonly #history: DockerEvent[] = [];
   readonly #subscribers = new Set<Subscriber>();
+  readonly #listeners = new Set<(event: DockerEvent) => void>();
 
   publish(type: DockerEvent["Type"], action: string, id: string, attributes: Record<string, string>): DockerEvent {
     const timeNano = nowNanoseconds();
@@ -32,7 +33,14 @@ export class EventLog implements Events {
       else subscriber.backlog.push(event);
       subscriber.wake();
     }
+    for (const listener of this.#listeners) listener(event);
     return event;
+  }
+
+  /** Calls the listener, which must not throw, with every event as it is published. For parts of the engine. */
+  onPublish(listener: (event: DockerEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Number of followers, for `docker info`. */

@@ -15,6 +15,9 @@ export interface GuestOwner {
 export interface GuestLinks {
   /** What tethers need to find and trust this endpoint. */
   readonly configuration: Omit<LinkConfiguration, "token">;
+  readonly port: number;
+  /** Listen on one more address of this machine, on the same port: the gateway of another network. */
+  serve(host: string): Promise<{ close(): void }>;
   /** Accept this token until the returned function is called. */
   expect(token: string, owner: GuestOwner): () => void;
   close(): Promise<void>;
@@ -50,6 +53,8 @@ export async function openGuestLinks(options: GuestLinkOptions): Promise<GuestLi
       endpoints: [`${options.guestHost ?? options.host}:${listener.port}`],
       serverFingerprint: pemFingerprint(options.certificatePem),
     },
+    port: listener.port,
+    serve: (host) => listener.addListener({ host, port: listener.port }),
     expect: (token, owner) => {
       const key = digest(token);
       owners.set(key, owner);

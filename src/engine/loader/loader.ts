@@ -9,6 +9,7 @@ import { EngineError } from "../errors.ts";
 import type { GuestOwner } from "../guests/guest-links.ts";
 import { chooseMac, newId, newToken, shortId, uuidOf } from "../identifiers.ts";
 import { LOADER_MEMORY_MB, LOADER_START_TIMEOUT, SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
+import { networkPrefixLength } from "../networks/network-table.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { deferred, OperationQueue, within } from "../waiting.ts";
 import type { LoaderDisk } from "./contract.ts";
@@ -95,7 +96,7 @@ export class Loader implements GuestOwner {
 
   async #create(): Promise<VirtualMachineReference> {
     const { vsphere, networks, links, paths, view, changes, iso } = this.#context;
-    const lease = this.#context.leaseAddress();
+    const lease = networks.lease(networks.bridge);
     this.#address = lease;
     const mac = chooseMac(
       lease.address,
@@ -113,8 +114,8 @@ export class Loader implements GuestOwner {
           {
             mac,
             name: "eth0",
-            addresses: [{ address: lease.address, prefixLength: networks.prefixLength }],
-            gateway: networks.gateway,
+            addresses: [{ address: lease.address, prefixLength: networkPrefixLength(networks.bridge) }],
+            gateway: networks.block.gateway,
           },
         ],
         nameservers: [],

@@ -69,7 +69,7 @@ async function info(context: EngineContext, parts: SystemParts): Promise<Schemas
         "Datastore",
         `${vsphere.files.datastore}: ${gigabytes(space.freeBytes)} of ${gigabytes(space.capacityBytes)} free`,
       ],
-      ["Bridge network", `${context.networks.portGroup} ${context.networks.subnet}`],
+      ["Bridge network", `${context.networks.portGroup} ${context.networks.block.subnet}`],
       ["Container limit", context.containerLimit === 0 ? "none" : String(context.containerLimit)],
     ],
     DockerRootDir: context.paths.root,

@@ -1,7 +1,7 @@
 /** An engine over fakes. Several engines may be opened over one vSphere, one after the other: that is a restart. */
 
 import { createAddressPool } from "../../network/address-pool.ts";
-import type { BridgeNetwork, PublishedPort } from "../../network/contract.ts";
+import type { BridgeNetwork, BridgeNetworkOptions, PublishedPort } from "../../network/contract.ts";
 import { assembleEngine, type EngineParts } from "../assemble.ts";
 import type { Engine, Images } from "../contract.ts";
 import { notFound, notImplemented } from "../errors.ts";
@@ -35,6 +35,7 @@ export async function openEngine(
       vsphere,
       name: "test",
       bridge: { interfaceName: "br0", network: "bridge", subnet: SUBNET, gateway: GATEWAY },
+      portGroups: { virtualSwitch: "vSwitch0", interfaceOf: (portGroup) => `if-${portGroup}` },
       iso: { datastorePath: "[ds1] iso/bootstrap.iso" },
       link: { port: 2377, certificatePem: "", keyPem: "" },
       registries: () => ({ insecureRegistries: [], mirrors: [], allowedRegistries: [] }),
@@ -66,9 +67,12 @@ export async function openEngine(
 
 function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
   return {
-    openBridgeNetwork: async (options) => fakeBridge(options.addressesInUse),
+    openBridgeNetwork: async (options) => fakeBridge(options),
+    removeBridgeNetwork: async () => undefined,
     openGuestLinks: async () => ({
       configuration: { carrier: "net", endpoints: [`${GATEWAY}:2377`], serverFingerprint: "00" },
+      port: 2377,
+      serve: async () => ({ close: () => undefined }),
       expect: (token, owner) => {
         owners.set(token, owner);
         return () => owners.delete(token);
@@ -105,13 +109,18 @@ const fakeImage = (config: ImageRuntimeConfig): StoredImage => ({
   sizeBytes: 1000,
 });
 
-function fakeBridge(addressesInUse: () => Iterable<string>): BridgeNetwork {
+function fakeBridge({ interfaceName, subnet, gateway, ...options }: BridgeNetworkOptions): BridgeNetwork {
   const published = new Map<string, PublishedPort[]>();
   return {
-    interfaceName: "br0",
-    subnet: SUBNET,
-    gateway: GATEWAY,
-    addresses: createAddressPool({ subnet: SUBNET, reserved: [GATEWAY], inUse: addressesInUse }),
+    interfaceName,
+    subnet,
+    gateway,
+    addresses: createAddressPool({
+      subnet,
+      reserved: [gateway, ...(options.reserved ?? [])],
+      leaseRange: options.leaseRange,
+      inUse: options.addressesInUse,
+    }),
     publish: async (endpoint) => {
       const ports = endpoint.ports.map(
         ({ containerPort, protocol, hostPort }): PublishedPort => ({

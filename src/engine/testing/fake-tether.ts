@@ -185,6 +185,11 @@ class FakeTether implements FakeGuest {
         this.#acknowledged.resolve();
         await answerCall(channel, undefined);
         return;
+      case "configureNetwork":
+      case "setPeers":
+        this.#vsphere.told.push(channel.request);
+        await answerCall(channel, undefined);
+        return;
       case "diskFormat":
       case "diskUnmount":
         await answerCall(channel, undefined);

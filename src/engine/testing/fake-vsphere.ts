@@ -37,6 +37,8 @@ export class FakeVSphere implements VSphere {
   readonly files: DatastoreFiles = new FakeFiles(this);
   /** Every change asked for, in order: for assertions on what an operation costs. */
   readonly calls: string[] = [];
+  /** What guests were told of their networks, in order. */
+  readonly told: Record<string, unknown>[] = [];
   /** Milliseconds until views hear of a change. */
   viewLag = 0;
   /** Called before each step; a test throws here to cut an operation off. */
@@ -58,6 +60,22 @@ export class FakeVSphere implements VSphere {
 
   networks() {
     return Promise.resolve([]);
+  }
+
+  readonly portGroups = new Set<string>(["bridge"]);
+
+  async addPortGroup({ name }: { name: string }): Promise<void> {
+    this.step("addPortGroup");
+    this.portGroups.add(name);
+  }
+
+  async removePortGroup(name: string): Promise<void> {
+    this.step("removePortGroup");
+    const isUsed = [...this.machines.values()].some(({ record }) =>
+      record.networkAdapters.some(({ network }) => network === name),
+    );
+    if (isUsed) throw new VSphereFault("ResourceInUse", `${name} is in use by a VM`);
+    this.portGroups.delete(name);
   }
 
   openView(): Promise<InventoryView> {
@@ -90,6 +108,7 @@ export class FakeVSphere implements VSphere {
       })),
     };
     this.machines.set(reference.value, { reference, spec, record, disks: [...spec.disks] });
+    for (const { network } of spec.networkAdapters) this.#requirePortGroup(network);
     for (const disk of spec.disks) this.#attach(disk);
     this.content.set(record.vmPathName, new Uint8Array(1));
     this.#publish(record, undefined);
@@ -106,12 +125,24 @@ export class FakeVSphere implements VSphere {
     }
     for (const { bus, unit } of changes.removeDisks ?? [])
       machine.disks = machine.disks.filter((disk) => disk.bus !== bus || disk.unit !== unit);
+    for (const { network } of changes.addNetworkAdapters ?? []) this.#requirePortGroup(network);
+    const gone = new Set((changes.removeNetworkAdapters ?? []).map(({ macAddress }) => macAddress));
+    const kept = machine.record.networkAdapters.filter(({ macAddress }) => !gone.has(macAddress));
+    const networkAdapters = [...kept];
+    for (const adapter of changes.addNetworkAdapters ?? [])
+      networkAdapters.push({
+        key: 4000 + this.#next++,
+        macAddress: adapter.macAddress ?? "",
+        network: adapter.network,
+        connected: adapter.connected,
+      });
     const extraConfig = new Map(machine.record.extraConfig);
     for (const [key, value] of Object.entries(changes.extraConfig ?? {}))
       if (value === "") extraConfig.delete(key);
       else extraConfig.set(key, value);
     this.update(machine, {
       extraConfig,
+      networkAdapters,
       name: changes.name ?? machine.record.name,
       annotation: changes.annotation ?? machine.record.annotation,
     });
@@ -178,6 +209,10 @@ export class FakeVSphere implements VSphere {
     const machine = this.machines.get(vm.value);
     if (!machine) throw new VSphereFault("ManagedObjectNotFound", `${vm.value} is gone`);
     return machine;
+  }
+
+  #requirePortGroup(name: string): void {
+    if (!this.portGroups.has(name)) throw new VSphereFault("NotFound", `there is no network ${name}`);
   }
 
   #attach(disk: DiskSpec): void {

@@ -3,8 +3,16 @@ import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { probeAccelerator } from "./accelerator.ts";
 import type { Hypervisor } from "./contract.ts";
+import { bridgeName, interfacePrefix } from "./host/interface-names.ts";
 import { type HypervisorOptions, QemuHypervisor } from "./hypervisor.ts";
 import { DEFAULT_QEMU_BINARY, findQemuVersion } from "./qemu/version.ts";
+
+/** Switch of a new lab. */
+export const LAB_SWITCH = "vSwitch0";
+
+/** This machine's interface on a port group of the lab with this state directory: the bridge that the port group is. */
+export const portGroupBridge = (stateDirectory: string, portGroup: string): string =>
+  bridgeName(interfacePrefix(stateDirectory), portGroup);
 
 export { type Accelerator, probeAccelerator } from "./accelerator.ts";
 export { createDiskStore } from "./disks/disk-store.ts";

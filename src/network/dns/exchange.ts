@@ -2,7 +2,7 @@
 import { randomInt } from "node:crypto";
 import dgram from "node:dgram";
 import net from "node:net";
-import { answers, type Question, withId } from "./message.ts";
+import { answers, type Question, withId } from "../../format/dns-message.ts";
 
 const DNS_PORT = 53;
 

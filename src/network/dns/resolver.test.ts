@@ -3,8 +3,8 @@ import dgram from "node:dgram";
 import dns from "node:dns/promises";
 import net from "node:net";
 import fc from "fast-check";
+import { addressResponse, parseQuery } from "../../format/dns-message.ts";
 import { frame } from "./exchange.ts";
-import { addressResponse, parseQuery } from "./message.ts";
 import { openResolver, type Resolver, type ResolverOptions } from "./resolver.ts";
 import { parseNameservers } from "./upstreams.ts";
 

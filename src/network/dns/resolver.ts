@@ -4,9 +4,9 @@
  */
 import dgram from "node:dgram";
 import net from "node:net";
+import { addressResponse, emptyResponse, parseQuery, RESPONSE_CODE } from "../../format/dns-message.ts";
 import { type NameLookup, NetworkError } from "../contract.ts";
 import { askTcp, askUdp, frame } from "./exchange.ts";
-import { addressResponse, emptyResponse, parseQuery, RESPONSE_CODE } from "./message.ts";
 import { followResolvConf, registerOwnAddress, type Upstreams } from "./upstreams.ts";
 
 export interface ResolverOptions {

@@ -1,7 +1,7 @@
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import type { InterfaceConfiguration } from "../../src/link/guest-configuration.ts";
+import { waitForDevice } from "../boot/uevents.ts";
 import { ioctl, SystemError, socket } from "../system/libc.ts";
-import { waitForDevice } from "./uevents.ts";
 
 /** Milliseconds to wait for a network interface that the configuration names. */
 const INTERFACE_WAIT_LIMIT = 5_000;
@@ -11,6 +11,7 @@ const AF_INET6 = 10;
 const SOCK_DGRAM = 2;
 const REQUEST = {
   addRoute: 0x890b,
+  deleteRoute: 0x890c,
   setFlags: 0x8914,
   setAddress: 0x8916,
   setNetmask: 0x891c,
@@ -53,7 +54,7 @@ export const parseIPv6 = (text: string): Uint8Array => {
   return bytes;
 };
 
-const interfaceByMac = (mac: string): string | undefined =>
+export const interfaceByMac = (mac: string): string | undefined =>
   readdirSync("/sys/class/net").find((name) => {
     try {
       return readFileSync(`/sys/class/net/${name}/address`, "utf8").trim() === mac;
@@ -63,40 +64,88 @@ const interfaceByMac = (mac: string): string | undefined =>
     }
   });
 
-const setUp = (control: number, name: string): void =>
+const setFlags = (control: number, name: string, flags: number): void =>
   ioctl(
     control,
     REQUEST.setFlags,
-    interfaceRequest(name, (view) => view.setUint16(0, FLAG_UP, true)),
+    interfaceRequest(name, (view) => view.setUint16(0, flags, true)),
   );
 
-/** Brings loopback and every configured interface up, with name, addresses and routes. Throws with the interface's name. */
-export const configureNetwork = (interfaces: InterfaceConfiguration[]): void => {
+const setUp = (control: number, name: string): void => setFlags(control, name, FLAG_UP);
+
+/** A socket for settings of the network. */
+const withControl = <T>(work: (control: number) => T): T => {
   const control = socket(AF_INET, SOCK_DGRAM, 0);
   try {
-    setUp(control, "lo");
-    for (const configuration of interfaces) {
-      const found = waitForDevice(() => interfaceByMac(configuration.mac), INTERFACE_WAIT_LIMIT);
-      if (found === undefined) throw new Error(`no network adapter with address ${configuration.mac}`);
-      try {
-        configureInterface(control, found, configuration);
-      } catch (error) {
-        if (error instanceof SystemError) throw new Error(`network interface ${configuration.name}: ${error.message}`);
-        throw error;
-      }
-    }
+    return work(control);
   } finally {
     closeSync(control);
   }
 };
 
+/** Sets one adapter up that is there already under the name `found`. Throws with its name. */
+export const setUpInterface = (found: string, configuration: InterfaceConfiguration): void =>
+  withControl((control) => {
+    try {
+      configureInterface(control, found, configuration);
+    } catch (error) {
+      if (error instanceof SystemError) throw new Error(`network interface ${configuration.name}: ${error.message}`);
+      throw error;
+    }
+  });
+
+/** Takes the addresses off an interface and brings it down, which also takes its routes. */
+export const takeDownInterface = (name: string): void =>
+  withControl((control) => {
+    ioctl(
+      control,
+      REQUEST.setAddress,
+      interfaceRequest(name, (view) => putAddress(view, 0, "0.0.0.0")),
+    );
+    setFlags(control, name, 0);
+  });
+
+/** Another default route in place of the present one; either may be missing. */
+export const replaceDefaultRoute = (present: string | undefined, wanted: string | undefined): void =>
+  withControl((control) => {
+    if (present !== undefined)
+      try {
+        ioctl(control, REQUEST.deleteRoute, defaultRoute(present));
+      } catch (error) {
+        // It went with its interface, or the container's own process took it away.
+        if (!(error instanceof SystemError)) throw error;
+      }
+    if (wanted !== undefined) ioctl(control, REQUEST.addRoute, defaultRoute(wanted));
+  });
+
+/** Brings loopback and every configured interface up, with name, addresses and routes. Throws with the interface's name. */
+export const configureNetwork = (interfaces: InterfaceConfiguration[]): void => {
+  withControl((control) => setUp(control, "lo"));
+  const found = interfaces.map((configuration) => {
+    const name = waitForDevice(() => interfaceByMac(configuration.mac), INTERFACE_WAIT_LIMIT);
+    if (name === undefined) throw new Error(`no network adapter with address ${configuration.mac}`);
+    return { name, configuration };
+  });
+  const wanted = new Set(interfaces.map(({ name }) => name));
+  // The kernel's order of adapters is not ours: names that are to be given must be free first.
+  const misnamed = found.filter(({ name, configuration }) => name !== configuration.name && wanted.has(name));
+  for (const [index, entry] of misnamed.entries()) {
+    const aside = `adapter${index}`;
+    withControl((control) => renameInterface(control, entry.name, aside));
+    entry.name = aside;
+  }
+  for (const { name, configuration } of found) setUpInterface(name, configuration);
+};
+
+const renameInterface = (control: number, from: string, to: string): void => {
+  const request = interfaceRequest(from);
+  request.set(Buffer.from(to).subarray(0, 15), 16);
+  ioctl(control, REQUEST.setName, request);
+};
+
 const configureInterface = (control: number, found: string, configuration: InterfaceConfiguration): void => {
   const { name, addresses, gateway, gateway6, mtu } = configuration;
-  if (found !== name) {
-    const request = interfaceRequest(found);
-    request.set(Buffer.from(name).subarray(0, 15), 16);
-    ioctl(control, REQUEST.setName, request);
-  }
+  if (found !== name) renameInterface(control, found, name);
   if (mtu !== undefined)
     ioctl(
       control,

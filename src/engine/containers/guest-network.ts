@@ -1,0 +1,115 @@
+/** The part of a guest's configuration that is about networks. Pure: made from the document and what is known of its networks. */
+import type {
+  HostsEntry,
+  InterfaceConfiguration,
+  LinkConfiguration,
+  NetworkConfiguration,
+} from "../../link/guest-configuration.ts";
+import type { ContainerDocument, EndpointRecord } from "./document.ts";
+
+/** Address of the resolver in every VM that is on a user-defined network, as in Docker. */
+export const EMBEDDED_RESOLVER = "127.0.0.11";
+
+/** The control link's own interface. Nobody but the tether uses it, so the names that containers know stay free. */
+const HIDDEN_INTERFACE = "vch0";
+
+/** What a guest has to know of a network. */
+export interface NetworkFacts {
+  gateway: string;
+  prefixLength: number;
+  internal: boolean;
+  mtu?: number;
+}
+
+export interface NetworkSurroundings {
+  /** The endpoint on the default bridge; also host-gateway of --add-host. */
+  bridge: NetworkFacts & { id: string };
+  /** By id, of every network that the container is on. */
+  facts: ReadonlyMap<string, NetworkFacts>;
+  /** The endpoint with the default route. */
+  gatewayEndpoint: EndpointRecord | undefined;
+  linkPort: number;
+  /** /etc/hosts entries of --link, resolved now. */
+  links: HostsEntry[];
+}
+
+/** True when the container has Docker's embedded resolver, which knows its peers' names. */
+export const hasResolver = ({ endpoints }: Pick<ContainerDocument, "endpoints">, bridgeId: string): boolean =>
+  Object.values(endpoints).some(({ networkId }) => networkId !== bridgeId);
+
+export function networkConfiguration(document: ContainerDocument, around: NetworkSurroundings): NetworkConfiguration {
+  const { hostConfig } = document;
+  const endpoints = Object.values(document.endpoints);
+  const isolated = endpoints.length === 0;
+  const embedded = hasResolver(document, around.bridge.id);
+  const [first] = endpoints;
+  const nameServer = around.gatewayEndpoint?.gateway ?? first?.gateway;
+  const upstreams = hostConfig.Dns?.length ? hostConfig.Dns : nameServer === undefined ? [] : [nameServer];
+  return {
+    interfaces: interfaces(document, around),
+    nameservers: embedded ? [EMBEDDED_RESOLVER] : upstreams,
+    search: hostConfig.DnsSearch ?? [],
+    // Docker's resolver is asked for plain names first.
+    options: hostConfig.DnsOptions?.length ? hostConfig.DnsOptions : embedded ? ["ndots:0"] : [],
+    hosts: [...extraHosts(hostConfig.ExtraHosts ?? [], around.bridge.gateway), ...around.links],
+    ...(isolated ? { isolated } : {}),
+    ...(embedded ? { resolver: { address: EMBEDDED_RESOLVER, upstreams, ...(nameServer ? { nameServer } : {}) } } : {}),
+  };
+}
+
+function interfaces({ endpoints, control }: ContainerDocument, around: NetworkSurroundings): InterfaceConfiguration[] {
+  const records = Object.values(endpoints);
+  const configured = records.map((endpoint, index): InterfaceConfiguration => {
+    const facts = around.facts.get(endpoint.networkId);
+    return {
+      mac: endpoint.macAddress,
+      name: endpoint.interfaceName ?? `eth${index}`,
+      addresses: [{ address: endpoint.address, prefixLength: endpoint.prefixLength }],
+      ...(endpoint === around.gatewayEndpoint ? { gateway: endpoint.gateway } : {}),
+      ...(facts?.mtu === undefined ? {} : { mtu: facts.mtu }),
+    };
+  });
+  if (records.some(({ macAddress }) => macAddress === control.macAddress)) return configured;
+  const hidden: InterfaceConfiguration = {
+    mac: control.macAddress,
+    name: HIDDEN_INTERFACE,
+    addresses: [{ address: control.address, prefixLength: around.bridge.prefixLength }],
+    hidden: true,
+  };
+  return [hidden, ...configured];
+}
+
+/** Where the tether calls: on the network of its control vNIC first, then on every other. */
+export function linkEndpoints(
+  { endpoints, control }: ContainerDocument,
+  around: NetworkSurroundings,
+  bridgeEndpoints: readonly string[],
+): string[] {
+  const controlNetwork = control.networkId ?? around.bridge.id;
+  const networks = [controlNetwork, ...Object.values(endpoints).map(({ networkId }) => networkId)];
+  const dialled = networks.flatMap((id) => {
+    if (id === around.bridge.id) return [...bridgeEndpoints];
+    const facts = around.facts.get(id);
+    return facts ? [`${facts.gateway}:${around.linkPort}`] : [];
+  });
+  return [...new Set(dialled)];
+}
+
+export const linkConfiguration = (
+  document: ContainerDocument,
+  around: NetworkSurroundings,
+  link: Omit<LinkConfiguration, "token">,
+): LinkConfiguration => ({
+  ...link,
+  endpoints: linkEndpoints(document, around, link.endpoints),
+  token: document.token,
+});
+
+/** `name:address` or `name=address`; an IPv6 address has colons of its own. Checked at create. */
+export function extraHosts(entries: readonly string[], hostGateway: string): HostsEntry[] {
+  return entries.map((entry) => {
+    const separator = entry.search(/[:=]/);
+    const address = entry.slice(separator + 1).replace(/^\[(.*)\]$/, "$1");
+    return { address: address === "host-gateway" ? hostGateway : address, names: [entry.slice(0, separator)] };
+  });
+}
