@@ -1,14 +1,24 @@
 import type { Command } from "commander";
 import { checkMachine } from "../machine/checks.ts";
 import { statePaths } from "../machine/paths.ts";
+import { checkExternalTarget, resolveTarget } from "../machine/target.ts";
 import { stateCommand } from "./command.ts";
+import { addTargetOptions, type TargetOptions, targetRequest } from "./target-options.ts";
 
 export function doctorCommand(): Command {
-  return stateCommand("doctor", "check what this machine offers; each failed line names the command that mends it")
+  const command = stateCommand(
+    "doctor",
+    "check what this machine, or with --target a vSphere, offers; each failed line names what mends it",
+  );
+  return addTargetOptions(command)
     .option("--json", "print JSON: { ok, checks: [{ id, title, status, required, detail, fix }] }")
     .addHelpText("after", "\nExit code 1 when something that is required failed.")
-    .action(async (options: { state: string; json?: boolean }) => {
-      const checks = await checkMachine(statePaths(options.state));
+    .action(async (options: TargetOptions & { state: string; json?: boolean }) => {
+      const paths = statePaths(options.state);
+      const named = targetRequest(options);
+      const checks = named
+        ? await checkExternalTarget(await resolveTarget(named.request), named.bridge)
+        : await checkMachine(paths);
       const ok = checks.every(({ status, required }) => status === "PASS" || !required);
       if (options.json) console.log(JSON.stringify({ ok, checks }, undefined, 2));
       else

@@ -7,6 +7,7 @@ import { downCommand } from "./down.ts";
 import { envCommand } from "./env.ts";
 import { isoCommand } from "./iso.ts";
 import { labCommand } from "./lab.ts";
+import { roleCommand } from "./role.ts";
 import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
 import { upCommand } from "./up.ts";
@@ -31,6 +32,7 @@ export function commandLine(): Command {
   program.addCommand(labCommand());
   program.addCommand(isoCommand());
   program.addCommand(caCommand());
+  program.addCommand(roleCommand());
   program.addCommand(versionCommand());
   return program;
 }

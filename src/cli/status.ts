@@ -63,7 +63,11 @@ export function statusCommand(): Command {
         const daemon = (running: boolean, pid: number | undefined): string =>
           running ? `running (pid ${pid})` : "stopped";
         console.log(`VCH         ${status.name}  (${status.state})`);
-        console.log(`vSphere     ${status.lab.url}  lab ${daemon(status.lab.running, status.lab.pid)}`);
+        console.log(
+          settings.lab === undefined
+            ? `vSphere     ${settings.vsphere.url} as ${settings.vsphere.username}`
+            : `vSphere     ${status.lab.url}  lab ${daemon(status.lab.running, status.lab.pid)}`,
+        );
         console.log(
           `Endpoint    ${status.endpoint.dockerHost}  ${daemon(status.endpoint.running, status.endpoint.pid)}`,
         );

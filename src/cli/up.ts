@@ -1,10 +1,13 @@
 import type { Command } from "commander";
 import { statePaths } from "../machine/paths.ts";
+import type { SettingsChoices } from "../machine/settings.ts";
+import { checkExternalTarget, requireTarget, resolveTarget } from "../machine/target.ts";
 import { bringUp } from "../machine/up.ts";
 import { parseListenAddress, parseWholeNumber, stateCommand } from "./command.ts";
 import { environmentLines } from "./env.ts";
+import { addTargetOptions, type TargetOptions, targetRequest } from "./target-options.ts";
 
-interface UpOptions {
+interface UpOptions extends TargetOptions {
   state: string;
   name: string;
   listen: string;
@@ -16,10 +19,24 @@ interface UpOptions {
   sampleImage: boolean;
 }
 
+/** The named vSphere, after everything that a VCH needs of it was found there. */
+async function externalTarget(options: TargetOptions): Promise<SettingsChoices["external"]> {
+  const named = targetRequest(options);
+  if (named === undefined) return undefined;
+  const vsphere = await resolveTarget(named.request);
+  requireTarget(await checkExternalTarget(vsphere, named.bridge));
+  const { network = "", interfaceName = "" } = named.bridge;
+  return { vsphere, network, interfaceName };
+}
+
 const collect = (value: string, all: string[]): string[] => [...all, value];
 
 export function upCommand(): Command {
-  return stateCommand("up", "make what is missing (certificates, bootstrap ISO), start the lab and the Docker endpoint")
+  const command = stateCommand(
+    "up",
+    "make what is missing (certificates, bootstrap ISO), start the lab and the Docker endpoint",
+  );
+  return addTargetOptions(command)
     .option("--name <name>", "name of the VCH", "vch")
     .option("--listen <address>", "host:port of the Docker endpoint (TLS with client certificates)", "127.0.0.1:2376")
     .option("--lab-listen <address>", "host:port of the lab's vSphere endpoint", "127.0.0.1:8989")
@@ -44,11 +61,12 @@ export function upCommand(): Command {
     .addHelpText(
       "after",
       "\nSettings are decided at the first start and kept in endpoint.json of the state directory; later starts use them again\n" +
-        "and only --insecure-registry, --memory and --cpus are taken anew.",
+        "and only --insecure-registry, --memory, --cpus and --target with its options are taken anew.",
     )
     .action(async (options: UpOptions, command: Command) => {
       const paths = statePaths(options.state);
       const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
+      const external = await externalTarget(options);
       const settings = await bringUp(paths, {
         choices: {
           name: options.name,
@@ -58,6 +76,7 @@ export function upCommand(): Command {
           memoryMB: options.memory,
           cpus: options.cpus,
           insecureRegistries: options.insecureRegistry,
+          external,
         },
         changed: { memory: given("memory"), cpus: given("cpus"), insecureRegistries: given("insecureRegistry") },
         sampleImage: options.sampleImage,

@@ -26,12 +26,17 @@ const registrySettings = (paths: StatePaths, settings: EndpointSettings): Regist
 export async function runEndpoint(paths: StatePaths, settings: EndpointSettings): Promise<void> {
   const { interfaceName } = settings.bridge;
   if (interfaceName === undefined)
-    throw new Error("The bridge network has no interface on this machine yet. Start the lab first with: vch up");
+    throw new Error(
+      "The bridge network has no interface on this machine yet. Start the lab first, or name the interface: vch up",
+    );
   const [{ server, authorityPem }, link] = await Promise.all([
     loadServingCertificates(paths, settings),
     loadLinkCertificate(paths),
   ]);
+  // Closed in reverse, also when a later one fails: an open connection would keep the process from ending.
+  await using closing = new AsyncDisposableStack();
   const vsphere = await connectVSphere(settings.vsphere);
+  closing.defer(() => vsphere.close());
   const engine = await createEngine({
     vsphere,
     name: settings.name,
@@ -49,6 +54,7 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
     log: log("engine"),
     debug: debugLog("engine"),
   });
+  closing.defer(() => engine.close());
   const apiLog = log("api");
   const api = await serveDockerApi({
     engine,
@@ -65,11 +71,9 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
     apiInfo: { product: "vch", version: BUILD.version },
     log: (level, message, fields) => apiLog(`${level} ${message} ${JSON.stringify(fields)}`),
   });
+  closing.defer(() => api.close());
   await recordDaemon(paths, "serve");
   console.log(`endpoint: ${api.addresses.join(", ")}`);
   await announceReady(JSON.stringify({ addresses: api.addresses }));
   await untilTermination();
-  await api.close();
-  await engine.close();
-  await vsphere.close();
 }

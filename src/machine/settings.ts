@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import type { VSphereTarget } from "../vsphere/index.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { chooseBridgeSubnet, gatewayOf } from "./bridge-subnet.ts";
 import type { StatePaths } from "./paths.ts";
@@ -20,6 +21,9 @@ export interface EndpointSettings {
     resourcePool?: string;
     folder?: string;
     datastore?: string;
+    host?: string;
+    /** PEM, instead of the fingerprint. */
+    certificateAuthority?: string;
   };
   /** Set when the vSphere is our own, started by `vch up`. */
   lab?: { host: string; port: number };
@@ -47,12 +51,14 @@ export interface SettingsChoices {
   memoryMB: number;
   cpus: number;
   insecureRegistries: string[];
+  /** A vSphere that is not our own lab, with the bridge network there. */
+  external?: { vsphere: VSphereTarget; network: string; interfaceName: string };
 }
 
 /** Name rule: it ends up in file names, folder names and an nftables table. */
 const VCH_NAME = /^[a-z0-9][a-z0-9-]{0,30}$/;
 
-/** Settings of a first start, with a new random password for the embedded lab. */
+/** Settings of a first start. The embedded lab gets a new random password. */
 export async function makeSettings(choices: SettingsChoices): Promise<EndpointSettings> {
   if (!VCH_NAME.test(choices.name))
     throw new Error(
@@ -62,16 +68,28 @@ export async function makeSettings(choices: SettingsChoices): Promise<EndpointSe
   return {
     version: 1,
     name: choices.name,
+    ...(choices.external ? { vsphere: choices.external.vsphere } : embeddedLab(choices.labListen)),
+    docker: choices.listen,
+    bridge: {
+      network: choices.external?.network ?? "bridge",
+      subnet,
+      gateway: gatewayOf(subnet),
+      linkPort: 2377,
+      ...(choices.external ? { interfaceName: choices.external.interfaceName } : {}),
+    },
+    defaults: { memoryMB: choices.memoryMB, cpus: choices.cpus },
+    insecureRegistries: choices.insecureRegistries,
+  };
+}
+
+function embeddedLab(listen: { host: string; port: number }): Pick<EndpointSettings, "vsphere" | "lab"> {
+  return {
     vsphere: {
-      url: `https://${choices.labListen.host}:${choices.labListen.port}/sdk`,
+      url: `https://${listen.host}:${listen.port}/sdk`,
       username: "root",
       password: randomBytes(18).toString("base64url"),
     },
-    lab: choices.labListen,
-    docker: choices.listen,
-    bridge: { network: "bridge", subnet, gateway: gatewayOf(subnet), linkPort: 2377 },
-    defaults: { memoryMB: choices.memoryMB, cpus: choices.cpus },
-    insecureRegistries: choices.insecureRegistries,
+    lab: listen,
   };
 }
 

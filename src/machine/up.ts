@@ -16,7 +16,17 @@ export interface UpRequest {
 }
 
 async function settle(paths: StatePaths, request: UpRequest): Promise<EndpointSettings> {
-  const settings = (await readSettings(paths)) ?? (await makeSettings(request.choices));
+  const { external } = request.choices;
+  const known = await readSettings(paths);
+  if (known && external) {
+    if (known.lab !== undefined)
+      throw new Error(
+        `The VCH in ${paths.root} runs on its own lab. Choose another --state for one on ${external.vsphere.url}.`,
+      );
+    known.vsphere = external.vsphere;
+    known.bridge = { ...known.bridge, network: external.network, interfaceName: external.interfaceName };
+  }
+  const settings = known ?? (await makeSettings(request.choices));
   if (request.changed.memory) settings.defaults.memoryMB = request.choices.memoryMB;
   if (request.changed.cpus) settings.defaults.cpus = request.choices.cpus;
   if (request.changed.insecureRegistries) settings.insecureRegistries = request.choices.insecureRegistries;
@@ -33,7 +43,8 @@ export async function bringUp(paths: StatePaths, request: UpRequest): Promise<En
   const settings = await settle(paths, request);
   await ensureCertificates(paths, settings);
   await ensureBootstrapIso(paths, request.say);
-  if ((await findDaemon(paths, "lab")) === undefined) {
+  if (settings.lab === undefined) request.say(`vSphere: ${settings.vsphere.url}`);
+  else if ((await findDaemon(paths, "lab")) === undefined) {
     const ready = JSON.parse(await startDaemon(paths, "lab", ["lab", "--state", paths.root])) as LabReady;
     settings.vsphere.url = ready.url;
     settings.vsphere.fingerprint = ready.fingerprint;

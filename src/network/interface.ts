@@ -11,7 +11,8 @@ const interfaceSwitch = (interfaceName: string, name: string): string =>
 
 /** Throws NetworkError `invalid` when there is no such interface or another one already has addresses of the subnet. */
 export function checkInterface(interfaceName: string, subnet: Subnet): void {
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(interfaceName) || !existsSync(`/sys/class/net/${interfaceName}`)) {
+  // Not /sys/class/net, which may show another network namespace than ours.
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(interfaceName) || !existsSync(interfaceSwitch(interfaceName, "forwarding"))) {
     throw new NetworkError("invalid", `no network interface ${interfaceName} for the bridge network: create it first`);
   }
   for (const [name, addresses] of Object.entries(os.networkInterfaces())) {

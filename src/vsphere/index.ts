@@ -2,4 +2,6 @@
 export { connectVSphere } from "./connect.ts";
 export * from "./contract.ts";
 export { isBelow, joinDatastorePath, parentDirectory, splitDatastorePath } from "./datastore-path.ts";
+export * from "./operations.ts";
+export { checkTarget, type TargetCheck } from "./target-checks.ts";
 export { ConnectionError } from "./transport.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { run, STATE } from "./docker.ts";
 
 const vch = (...commandArguments: string[]): ReturnType<typeof run> => run(["dist/vch", ...commandArguments]);
-const COMMANDS = ["up", "down", "env", "status", "doctor", "serve", "lab", "iso", "ca", "version"];
+const COMMANDS = ["up", "down", "env", "status", "doctor", "serve", "lab", "iso", "ca", "role", "version"];
 
 test("help lists every command, and every command explains itself", async () => {
   const help = await vch("--help");

@@ -3,30 +3,13 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connectVSphere } from "../../src/vsphere/index.ts";
+import { connectVSphere, OPERATIONS_PRIVILEGES } from "../../src/vsphere/index.ts";
 import { type FakeLabProcess, serveFakeLab } from "./fake-lab-process.ts";
 import { BUILD_MILLISECONDS, buildGovc, type Govc, govcFor } from "./govc.ts";
 
 const PRINCIPAL = "operator@vsphere.local";
 /** The operations role of a VCH. */
-const PRIVILEGES = [
-  "Datastore.AllocateSpace",
-  "Datastore.Browse",
-  "Datastore.FileManagement",
-  "Network.Assign",
-  "Resource.AssignVMToPool",
-  "VirtualMachine.Config.AddExistingDisk",
-  "VirtualMachine.Config.AddNewDisk",
-  "VirtualMachine.Config.AddRemoveDevice",
-  "VirtualMachine.Config.AdvancedConfig",
-  "VirtualMachine.Config.Annotation",
-  "VirtualMachine.Config.RemoveDisk",
-  "VirtualMachine.Interact.PowerOff",
-  "VirtualMachine.Interact.PowerOn",
-  "VirtualMachine.Interact.Suspend",
-  "VirtualMachine.Inventory.Create",
-  "VirtualMachine.Inventory.Delete",
-];
+const PRIVILEGES = Object.keys(OPERATIONS_PRIVILEGES);
 
 let directory: string;
 let lab: FakeLabProcess;
@@ -99,6 +82,12 @@ async function story(): Promise<void> {
     await vsphere.suspend(vm);
     await vsphere.powerOn(vm);
     await vsphere.powerOff(vm);
+    await vsphere.reconfigureVm(vm, {
+      name: `${name}-renamed`,
+      cpus: 2,
+      memoryMB: 128,
+      allocation: { cpuShares: 500 },
+    });
     await vsphere.destroyVm(vm, { keepDisks: [`${root} images-${run}/volume.vmdk`] });
     await vsphere.files.remove(`${root} images-${run}`);
     await view.close();
