@@ -102,6 +102,7 @@ const isGuestState = (value: unknown): value is GuestState => {
     optional("restartCount", "number") &&
     optional("health", "object") &&
     optional("paused", "boolean") &&
+    optional("stopped", "boolean") &&
     optional("phases", "object") &&
     (state.addresses === undefined || Array.isArray(state.addresses))
   );

@@ -142,6 +142,8 @@ export interface ProcessConfiguration {
   capabilities: string[];
   noNewPrivileges: boolean;
   limits: ResourceLimit[];
+  /** oom_score_adj, -1000 to 1000. */
+  oomScoreAdjust?: number;
 }
 
 export interface RestartPolicy {
@@ -245,6 +247,8 @@ export interface GuestState {
   finishedAt?: string;
   exitCode?: number;
   oomKilled?: boolean;
+  /** It ended because it was asked to (docker stop), so that a restart policy may have to let it rest. */
+  stopped?: boolean;
   failure?: StartFailure;
   /** Docker-style message for `failure`. */
   error?: string;

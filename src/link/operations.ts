@@ -135,7 +135,16 @@ export interface Streams {
   /** Tar of a path (Docker's GET archive rules). Control first: FileStat. */
   archiveRead: { request: { tree: TreeTarget; path: string } };
   /** Unpack a tar (stdin stream) into a directory (Docker's PUT archive rules). Control at the end: LayerStatistics. */
-  archiveWrite: { request: { tree: TreeTarget; path: string; noOverwriteDirNonDir: boolean; copyOwner: boolean } };
+  archiveWrite: {
+    request: {
+      tree: TreeTarget;
+      path: string;
+      noOverwriteDirNonDir: boolean;
+      copyOwner: boolean;
+      /** With `copyOwner`, for a loader: the container's user, which a running container knows itself. */
+      user?: string;
+    };
+  };
   /** Loader: apply one image layer (uncompressed tar on stdin stream) with OCI whiteouts. Control at the end: LayerStatistics. */
   layerApply: { request: { mount: string } };
   /** Tar of the whole content of a disk, of a running container its root disk without mounts (docker export). */

@@ -13,7 +13,7 @@ beforeAll(async () => {
   await dockerOk("pull", "-q", BUSYBOX);
   since = String(Math.floor(Date.now() / 1000) - 1);
   const health = ["--health-cmd", "echo looked; test -f /tmp/well", "--health-interval", "1s", "--health-retries", "2"];
-  const limits = ["-m", "256m", "--cpus", "1", "--pids-limit", "64"];
+  const limits = ["-m", "256m", "--cpus", "1", "--pids-limit", "64", "--cpuset-cpus", "0", "--oom-score-adj", "300"];
   const script = "mkdir -p /made/deep; echo one > /made/file; while :; do date +%s%N > /tick; sleep 0.1; done";
   await dockerOk("run", "-d", "--name", subject, ...health, ...limits, "-v", "/data", BUSYBOX, "sh", "-c", script);
 });
@@ -101,6 +101,8 @@ describe("update", () => {
   test("limits hold in the guest, and change while it runs", async () => {
     expect(await cgroup("memory.max")).toBe(String(256 * 1024 * 1024));
     expect(await cgroup("pids.max")).toBe("64");
+    expect(await read("/proc/self/oom_score_adj")).toBe("300");
+    expect(await dockerOk("exec", subject, "grep", "-c", "^processor", "/proc/cpuinfo")).toBe("1");
     await dockerOk(
       "update",
       "--memory",

@@ -192,7 +192,7 @@ export class Container {
         await this.#pause(delay);
       }
       if (delay === undefined || this.#stopping) {
-        void this.state.update({ status: "exited", ...gone });
+        void this.state.update({ status: "exited", ...gone, ...(this.#stopping ? { stopped: true } : {}) });
         break;
       }
       try {

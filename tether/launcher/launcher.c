@@ -19,7 +19,7 @@ struct limit { u64 resource, soft, hard; };
 struct specification {
   char *arguments[MAX_ARGUMENTS + 1], *environment[MAX_ARGUMENTS + 1];
   u32 argument_count, environment_count;
-  const char *directory, *root, *cgroup;
+  const char *directory, *root, *cgroup, *oom_score;
   u8 make_directory, terminal, init, no_new_privileges, read_only_root, isolated;
   u32 uid, gid, join_pid;
   u32 groups[MAX_GROUPS], group_count;
@@ -78,6 +78,7 @@ static void read_specification(void) {
       case 'R': spec.read_only_root = 1; break;
       case 'j': spec.join_pid = number; break;
       case 'f': spec.cgroup = text; break;
+      case 'O': spec.oom_score = text; break;
       case 'u': spec.uid = number; break;
       case 'g': spec.gid = number; break;
       case 'G': APPEND(spec.groups, spec.group_count, MAX_GROUPS, number); break;
@@ -321,6 +322,6 @@ __attribute__((noreturn, used)) void start(u64 *stack) {
   if (child > 0) supervise(child);
   CALL(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   /* Only the tether and its launchers are spared by the out-of-memory killer. Not there: nothing to reset. */
-  write_file("/proc/self/oom_score_adj", "0");
+  write_file("/proc/self/oom_score_adj", spec.oom_score ? spec.oom_score : "0");
   run_container_process();
 }

@@ -1,11 +1,24 @@
+import { closeSync } from "node:fs";
 import { LinkError } from "../../src/link/link-error.ts";
 import type { TreeTarget } from "../../src/link/operations.ts";
 import { sendArchive, sendBytes } from "../link/archives.ts";
 import { sendLogs } from "../link/logs.ts";
 import { type CallHandlers, inputBytes, type StreamHandlers } from "../link/request.ts";
+import { resolveUser } from "../process/users.ts";
 import type { StateReport } from "../state.ts";
+import { OPEN, open } from "../system/libc.ts";
 import { applyLayer, exportTree, listTree, packLayer, pathStat, readArchive, writeArchive } from "../tree/index.ts";
 import type { Mounts } from "./mounts.ts";
+
+/** User and group in the tree's own /etc/passwd. */
+const ownerOf = (content: string, user: string): { uid: number; gid: number } => {
+  const root = open(content, OPEN.path | OPEN.directory);
+  try {
+    return resolveUser(root, user, []);
+  } finally {
+    closeSync(root);
+  }
+};
 
 /** What a loader VM serves on the control link. */
 export const loaderServices = (
@@ -34,8 +47,9 @@ export const loaderServices = (
     logs: (request, channel) =>
       sendLogs(mounts.logs(mountOf(request.tree)), undefined, { ...request, follow: false }, channel),
     archiveRead: async ({ tree, path }, channel) => sendArchive(await readArchive(contentOf(tree), path), channel),
-    archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner }, channel) => {
-      const options = { noOverwriteDirNonDir, copyOwner };
+    archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner, user }, channel) => {
+      const containerOwner = copyOwner && user ? ownerOf(contentOf(tree), user) : undefined;
+      const options = { noOverwriteDirNonDir, copyOwner, ...(containerOwner && { containerOwner }) };
       const statistics = await writeArchive(contentOf(tree), path, inputBytes(channel), options);
       await channel.control({ ...statistics });
     },

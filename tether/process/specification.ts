@@ -139,6 +139,7 @@ export const encodeSpecification = (
     const value = (limit: number): bigint => (limit < 0 ? UNLIMITED : BigInt(limit));
     writer.words("l", BigInt(resource), value(soft), value(hard));
   }
+  if (process.oomScoreAdjust !== undefined) writer.text("O", String(process.oomScoreAdjust));
   writer.flag("n", process.noNewPrivileges);
   writer.flag("t", process.terminal);
   return writer.bytes();

@@ -4,7 +4,8 @@ import { LinkError } from "../../link/link-error.ts";
 import { type FileStat, STREAM, type TreeTarget } from "../../link/operations.ts";
 import type { EngineContext } from "../context.ts";
 import type { PathStat } from "../contract.ts";
-import { EngineError, invalid, notFound } from "../errors.ts";
+import { conflict, EngineError, invalid, notFound } from "../errors.ts";
+import { RW_DISK } from "../paths.ts";
 import { deferred } from "../waiting.ts";
 import type { Container } from "./container.ts";
 import { locate, withStoppedDisk } from "./stopped-disk.ts";
@@ -126,7 +127,8 @@ export async function writeArchive(
 ): Promise<void> {
   try {
     await withTree(context, container, { write: true, path }, async (link, tree, inner) => {
-      const channel = link.open("archiveWrite", { tree, path: inner, ...options });
+      const user = options.copyOwner && tree !== "container" ? ownerOf(context, container, path) : undefined;
+      const channel = link.open("archiveWrite", { tree, path: inner, ...options, ...(user ? { user } : {}) });
       const answers = drain(channel);
       try {
         for await (const bytes of tar) await channel.send(STREAM.stdin, bytes);
@@ -142,6 +144,17 @@ export async function writeArchive(
   } catch (error) {
     throw translate(error, container, path);
   }
+}
+
+/** The user that gets what is copied with -a. On a volume's disk there is no /etc/passwd to look a name up in. */
+function ownerOf(context: EngineContext, container: Container, path: string): string | undefined {
+  const user = container.document.config.User;
+  const onRoot = locate(context, container, path).disk.endsWith(`/${RW_DISK}`);
+  if (user && !onRoot && !/^\d+(:\d+)?$/.test(user))
+    throw conflict(
+      `the user ${user} of container ${container.name} cannot be looked up for a volume while it is stopped: start it, or copy without -a`,
+    );
+  return user || undefined;
 }
 
 /** Reads to the end; throws the guest's error. */

@@ -37,6 +37,8 @@ export class Container implements GuestOwner {
   finishing: Promise<void> | undefined;
   /** Why the process is stopped by us; a restart policy does not apply then. */
   stopRequested = false;
+  /** Times in a row that its VM was lost and started again by the restart policy. */
+  lostRuns = 0;
   published: readonly PublishedPort[] = [];
   health: HealthProbe[] = [];
   /** Whole log of the last run, when it was short. */

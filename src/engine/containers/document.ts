@@ -109,6 +109,8 @@ export interface RunRecord {
   error?: string;
   oomKilled?: boolean;
   restartCount?: number;
+  /** A user stopped it: `unless-stopped` and `on-failure` do not start it again. */
+  stopped?: boolean;
 }
 
 /** The document as extraConfig entries. Entries of a longer earlier version are deleted by empty values. */

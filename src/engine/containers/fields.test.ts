@@ -108,7 +108,7 @@ describe("fields of a create request", () => {
   });
 
   test.each([
-    [{ CpusetCpus: "0-1" }, "--cpus"],
+    [{ CpusetMems: "1" }, "vSphere places"],
     [{ Devices: [{ PathOnHost: "/dev/kvm" }] }, "administrator"],
     [{ PidMode: "host" }, "kernels of their own"],
     [{ MemorySwappiness: 10 }, "no swap"],

@@ -62,6 +62,7 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
         soft: limit.Soft ?? 0,
         hard: limit.Hard ?? 0,
       })),
+      ...(hostConfig.OomScoreAdj ? { oomScoreAdjust: hostConfig.OomScoreAdj } : {}),
     },
     init: hostConfig.Init === true,
     stopSignal: config.StopSignal || "SIGTERM",

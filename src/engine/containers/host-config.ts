@@ -45,6 +45,8 @@ export function checkHostConfig(config: Partial<HostConfig>): void {
     throw invalid("invalid restart policy: maximum retry count cannot be negative");
   if (config.AutoRemove && policy?.Name && policy.Name !== "no")
     throw invalid("can't create 'AutoRemove' container with restart policy");
+  if (Math.abs(config.OomScoreAdj ?? 0) > 1000)
+    throw invalid(`Invalid value ${config.OomScoreAdj}, range for oom score adj is [-1000, 1000]`);
   if ((config.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");
   checkLog(config.LogConfig);
   checkMemory(config);
@@ -110,6 +112,21 @@ export function wantedCpus(config: Partial<HostConfig>): number {
   return config.CpuQuota && config.CpuQuota > 0 ? config.CpuQuota / (config.CpuPeriod || DEFAULT_CPU_PERIOD) : 0;
 }
 
+/** How many CPUs a list such as `0-2,5` has; 0 for an empty one. Throws EngineError with Docker's text. */
+export function cpusetSize(list: string | undefined, available: number): number {
+  if (!list) return 0;
+  const chosen = new Set<number>();
+  for (const part of list.split(",")) {
+    const match = /^\s*(\d{1,4})(?:-(\d{1,4}))?\s*$/.exec(part);
+    const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+    if (!match || last < first) throw invalid(`Invalid value ${list} for cpuset cpus`);
+    for (let cpu = first; cpu <= last; cpu++) chosen.add(cpu);
+  }
+  if (Math.max(...chosen) >= available)
+    throw invalid(`Requested CPUs are not available - requested ${list}, available: 0-${available - 1}`);
+  return chosen.size;
+}
+
 /** The VM's size. `capacity` is what the hosts have; `cpuMhz` of one CPU. */
 export function machineSize(
   config: Partial<HostConfig>,
@@ -123,7 +140,9 @@ export function machineSize(
     throw invalid(
       `range of CPUs is from 0.01 to ${capacity.cpus}.00, as there are only ${capacity.cpus} CPUs available`,
     );
-  const cpus = wanted > 0 ? Math.ceil(wanted) : defaults.cpus;
+  const set = cpusetSize(config.CpusetCpus, capacity.cpus);
+  const whole = wanted > 0 ? Math.ceil(wanted) : set || defaults.cpus;
+  const cpus = set > 0 ? Math.min(whole, set) : whole;
   const memoryMB = config.Memory ? Math.ceil(config.Memory / BYTES_PER_MB) + GUEST_OVERHEAD_MB : defaults.memoryMB;
   return {
     cpus,

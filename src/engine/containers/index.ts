@@ -30,7 +30,10 @@ export function makeContainers(context: EngineContext): Containers {
     inspect: async (reference, options) => inspectContainer(context, table.get(reference), options),
     start: async (reference) => {
       const container = table.get(reference);
-      await container.queue.run(() => startContainer(context, container));
+      await container.queue.run(async () => {
+        container.lostRuns = 0;
+        await startContainer(context, container);
+      });
     },
     stop: async (reference, options) => stopContainer(context, table.get(reference), options),
     restart: async (reference, options) => restartContainer(context, table.get(reference), options),

@@ -32,7 +32,7 @@ export async function inspectContainer(
     HostsPath: "",
     LogPath: "",
     Name: `/${document.name}`,
-    RestartCount: container.run?.restartCount ?? 0,
+    RestartCount: (container.run?.restartCount ?? 0) + container.lostRuns,
     Driver: "vmdk",
     Platform: document.image.os,
     MountLabel: "",

@@ -12,6 +12,7 @@ import { formatTime, nowNanoseconds } from "../time.ts";
 import { Container } from "./container.ts";
 import { destroyContainer } from "./destroy.ts";
 import { decodeDocument, decodeRun, REMOVING_KEY, RUN_KEY, type RunRecord } from "./document.ts";
+import { restartAtStart, restartLost } from "./restart-policy.ts";
 import { publishingEndpoint } from "./start.ts";
 import { withStoppedDisk } from "./stopped-disk.ts";
 import { writeEntries } from "./stored-entries.ts";
@@ -54,8 +55,10 @@ export function watchInventory(context: EngineContext): () => void {
   return context.view.onChange((change) => {
     const reference = change.kind === "removed" ? change.reference : change.record.reference;
     const container = context.table.byVm(reference);
-    if (container) virtualMachineChanged(context, container, change);
-    else if (change.kind === "updated") adopt(context, change.record);
+    if (container) {
+      const lost = virtualMachineChanged(context, container, change);
+      void lost?.then((isLost) => (isLost ? restartLost(context, container) : undefined));
+    } else if (change.kind === "updated") adopt(context, change.record);
   });
 }
 
@@ -112,7 +115,9 @@ async function settleStopped(context: EngineContext, container: Container): Prom
   if (container.autoRemove && container.run !== undefined) {
     container.status = "removing";
     await destroyContainer(context, container, { volumes: true, marked: false });
+    return;
   }
+  await restartAtStart(context, container);
 }
 
 /** vSphere makes the console log when it powers the VM on. */

@@ -110,15 +110,15 @@ function setHealth(
     publishContainer(context.events, container, `health_status: ${status}`);
 }
 
-/** A VM appeared or changed in inventory. */
+/** A VM appeared or changed in inventory. When it went off: resolves to true if its run was lost, see poweredOff. */
 export function virtualMachineChanged(
   context: EngineContext,
   container: Container,
   change: VirtualMachineChange,
-): void {
+): Promise<boolean> | undefined {
   if (change.kind === "removed") {
     disappeared(context, container);
-    return;
+    return undefined;
   }
   const { record, previous } = change;
   if (record.powerState !== "poweredOff") {
@@ -127,8 +127,8 @@ export function virtualMachineChanged(
   }
   reportOf(context, container, record);
   if (record.powerState === "poweredOff" && previous !== undefined && previous.powerState !== "poweredOff")
-    void poweredOff(context, container);
-  else if (record.powerState === "suspended") paused(context, container, true);
+    return poweredOff(context, container);
+  if (record.powerState === "suspended") paused(context, container, true);
   else if (record.powerState === "poweredOn" && previous?.powerState === "suspended")
     paused(context, container, container.guest?.paused === true);
   else if (
@@ -145,6 +145,7 @@ export function virtualMachineChanged(
     container.status = "running";
     publishContainer(context.events, container, "start");
   }
+  return undefined;
 }
 
 /** Take the guest's report out of a VM's record. */
@@ -248,6 +249,7 @@ export function runRecord(state: GuestState, status: RunRecord["status"]): RunRe
     error: state.error?.slice(0, ERROR_TEXT_LIMIT),
     oomKilled: state.oomKilled === true,
     restartCount: Math.max(0, Math.trunc(state.restartCount ?? 0)),
+    ...(state.stopped && status === "exited" ? { stopped: true } : {}),
   };
 }
 
@@ -263,13 +265,17 @@ function dieAttributes(container: Container, exitCode: number): Record<string, s
   return { exitCode: String(exitCode), execDuration: String(seconds < 0n ? 0n : seconds) };
 }
 
-/** The VM went off. The guest's last word may still be on its way; without one the run counts as killed. */
-async function poweredOff(context: EngineContext, container: Container): Promise<void> {
-  if (!container.isRunning && !container.starting) return;
+/**
+ * The VM went off. The guest's last word may still be on its way; without one the run counts as killed. True when it was
+ * running and nobody had asked for its end.
+ */
+async function poweredOff(context: EngineContext, container: Container): Promise<boolean> {
+  if (!container.isRunning && !container.starting) return false;
   const { endedRuns } = container;
   await within(container.turn, LAST_WORD_GRACE, () => undefined);
-  if (container.endedRuns !== endedRuns || (!container.isRunning && !container.starting)) return;
+  if (container.endedRuns !== endedRuns || (!container.isRunning && !container.starting)) return false;
   const failed = container.starting !== undefined;
+  const lost = !failed && !container.stopRequested;
   finish(context, container, {
     ...(failed ? { version: 1 } : container.run),
     version: 1,
@@ -279,6 +285,7 @@ async function poweredOff(context: EngineContext, container: Container): Promise
     exitCode: EXIT_KILLED,
     error: failed ? "the VM was powered off before its process started: see tether.debug in the VM's directory" : "",
   });
+  return lost;
 }
 
 /** The run has ended. Idempotent per run. */
@@ -289,7 +296,11 @@ export function finish(context: EngineContext, container: Container, end: RunRec
   if (end.boot !== undefined) container.bootFinished(end.boot);
   container.endedRuns++;
   const exitCode = end.exitCode ?? EXIT_UNKNOWN;
-  const record: RunRecord = { ...end, finishedAt: end.finishedAt ?? formatTime(nowNanoseconds()) };
+  const record: RunRecord = {
+    ...end,
+    finishedAt: end.finishedAt ?? formatTime(nowNanoseconds()),
+    ...(container.stopRequested ? { stopped: true } : {}),
+  };
   container.run = record;
   container.starting = undefined;
   container.status = end.status === "failed" && end.startedAt === undefined ? "created" : "exited";
