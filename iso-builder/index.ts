@@ -1,69 +1,32 @@
+import { X509Certificate } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
-import { bytesContent, type IsoContent, type IsoFile, planIso } from "../src/format/iso9660";
+import { bytesContent, type IsoContent, type IsoFile, type IsoNode, planIso } from "../src/format/iso9660";
+import { planSquashfs } from "../src/format/squashfs";
+import { addBiosLoader, isolinuxConfiguration } from "./boot-bios";
+import { type EfiImage, findEfiStub, makeEfiImage, osRelease } from "./boot-efi";
 import { kernelCommandLine } from "./command-line";
+import { chooseCompression } from "./compression";
 import { makeInitramfs } from "./initramfs";
 import { ModuleIndex, moduleName } from "./kernel-modules";
-import { type KernelSource, openKernel } from "./kernel-source";
-import { EARLY_MODULE_PARAMETERS, selectModules } from "./module-selection";
+import { type Kernel, openKernel } from "./kernel-source";
+import { digests, MANIFEST_PATH, type Manifest, manifestPackage } from "./manifest";
+import { EARLY_MODULE_PARAMETERS, type ModuleSelection, selectModules } from "./module-selection";
+import type { BuiltIso, IsoBuildOptions } from "./options";
 import { type ReadPackage, readPackage } from "./package-files";
+import { addRoot, leftOut } from "./root";
 import { RootTree } from "./root-tree";
-import { Spool, sha256 } from "./spool";
+import { bytesOf, Spool, sha256 } from "./spool";
 
+export type { MediumCompression } from "./compression";
 export type { KernelSource } from "./kernel-source";
-
-export interface IsoBuildOptions {
-  kernel: KernelSource;
-  /** Debian packages by path: isolinux and syslinux-common for booting, the others are unpacked into the image. */
-  packages: string[];
-  /** The program that becomes `/sbin/tether`. */
-  tether: string | Blob;
-  /** The static program that becomes `/sbin/launcher`. */
-  launcher: string | Blob;
-  /** The compiled `init/init.c` for the architecture. */
-  init: string | Blob;
-  /** Where the image is to be; it appears there only when it is complete. */
-  out: string;
-  /** Further kernel arguments, after the default ones. */
-  kernelArguments?: string[];
-  /** Further files for the image by their path in it. */
-  addFiles?: { path: string; content: string | Blob; mode: number }[];
-  architecture?: "x86_64";
-  log?: (line: string) => void;
-}
-
-export interface BuiltIso {
-  path: string;
-  size: number;
-  sha256: string;
-  kernelVersion: string;
-}
-
-/** Where the image says what it was made of. */
-export const MANIFEST_PATH = "/etc/vch/manifest.json";
+export { MANIFEST_PATH, type Manifest } from "./manifest";
+export type { BuiltIso, IsoBuildOptions } from "./options";
 
 /** Everything on the medium has this time, so that equal inputs give equal bytes: 2000-01-01T00:00:00Z. */
 const MEDIUM_TIME = 946_684_800;
-const LOADER_PACKAGES = new Set(["isolinux", "syslinux-common"]);
-const LOADER_FILES: Readonly<Record<string, string>> = {
-  "usr/lib/ISOLINUX/isolinux.bin": "isolinux.bin",
-  "usr/lib/syslinux/modules/bios/ldlinux.c32": "ldlinux.c32",
-};
-/** What packages carry for people, for other languages, or for building software. */
-const leftOut =
-  /^usr\/(share\/(doc|man|locale|info|lintian|bug|doc-base|initramfs-tools)|lib\/[^/]+\/(gconv|audit))\/|^(usr\/)?lib\/(systemd|udev)\/|^(usr\/lib|lib)\/[^/]+\/gconv\//;
-const busyboxCommands = [
-  "bin/sh",
-  "bin/mount",
-  "bin/umount",
-  "bin/ip",
-  "bin/dmesg",
-  "bin/ls",
-  "bin/cat",
-  "bin/ps",
-  "sbin/modprobe",
-  "sbin/insmod",
-  "sbin/poweroff",
-];
+/** Boot programs and modules are held in memory. */
+const MAX_KERNEL_IMAGE = 96 * 1024 ** 2;
+const MAX_CERTIFICATES = 4 * 1024 ** 2;
 
 /**
  * Builds the bootstrap ISO of container VMs. Needs no root and runs no other program; the same inputs give the same
@@ -87,157 +50,227 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
   const log = options.log ?? (() => undefined);
   const commandLine = kernelCommandLine(options.kernelArguments ?? []);
   log(`reading the kernel from ${options.kernel.path}`);
-  const kernel = await openKernel(options.kernel, spool);
+  const kernel = await openKernel(options.kernel, spool, options.rpmKeys);
+  if (kernel.image.size > MAX_KERNEL_IMAGE) throw new Error("the kernel image is larger than 96 MiB");
+  const squashfs = chooseCompression(options.compression ?? { method: "none" }, kernel.configuration);
+  const fileSystem = squashfs === undefined ? "iso9660" : "squashfs";
   const index = await ModuleIndex.of(kernel);
-  const selection = selectModules(index, kernel.modules.keys());
+  const selection = selectModules(index, kernel.modules.keys(), fileSystem, options.modules);
   log(
     `kernel ${kernel.version}: ${selection.early.length} modules early, ${selection.late.length} late, ${selection.kept.length} in all`,
   );
 
-  const packages = await readPackages(options.packages, spool, log);
-  const tree = new RootTree();
-  const loader = addLoader(tree, packages);
-  const initramfs = placeholder();
-  const boot = tree.directory("isolinux");
-  boot.entries.set("isolinux.cfg", textFile(loaderConfiguration(commandLine)));
-  boot.entries.set("vmlinuz", { type: "file", mode: 0o644, content: kernel.image });
-  boot.entries.set("initrd", initramfs);
-
-  addRoot(tree, packages);
-  const tether = await content(options.tether, "tether");
-  const launcher = await content(options.launcher, "launcher");
-  tree.add("sbin/tether", { type: "file", mode: 0o755, content: tether });
-  tree.add("sbin/launcher", { type: "file", mode: 0o755, content: launcher });
-  for (const file of options.addFiles ?? []) {
-    tree.add(file.path, { type: "file", mode: file.mode & 0o777, content: await content(file.content, file.path) });
-  }
-
-  const modulesFolder = `lib/modules/${kernel.version}`;
-  for (const path of selection.kept) {
-    const module = kernel.modules.get(path);
-    if (module !== undefined) tree.add(`${modulesFolder}/${path}`, { type: "file", mode: 0o644, content: module });
-  }
-  tree.addText(`${modulesFolder}/modules.dep`, index.dependencyFile(selection.kept));
-  tree.addText(`${modulesFolder}/modules.alias`, index.aliasFile(selection.kept));
-  tree.addText(`${modulesFolder}/modules.softdep`, index.softDependencyFile(selection.kept));
-  tree.addText(`${modulesFolder}/modules.builtin`, kernel.builtin.map((path) => `${path}\n`).join(""));
-  tree.addText("modules.late.list", selection.late.map((path) => `/${modulesFolder}/${path}\n`).join(""));
+  const packages = await readPackages(options, spool, log);
+  const root = new RootTree();
+  const medium = squashfs === undefined ? root : new RootTree(false);
+  const boot = await addBoot(medium, packages, kernel, commandLine, options);
+  addRoot(root, packages, timezoneFile(options.timezone, packages));
+  await addGuestPrograms(root, options);
+  addModules(root, kernel, index, selection);
 
   const init = await content(options.init, "init");
-  const manifest = {
+  const manifest: Manifest = {
     format: 1,
     architecture: "x86_64",
-    kernel: { version: kernel.version, commandLine, sha256: await sha256(kernel.image), package: kernel.package },
-    packages: packages.map(({ name, version, architecture, sha256 }) => ({ name, version, architecture, sha256 })),
+    kernel: {
+      version: kernel.version,
+      commandLine,
+      sha256: await sha256(kernel.image),
+      ...(kernel.package !== undefined && { package: manifestPackage(kernel.package) }),
+    },
+    boot: boot.manifest,
+    root: { fileSystem, ...squashfs },
+    tether: {
+      version: options.tetherVersion ?? "unknown",
+      sha256: await sha256(await content(options.tether, "tether")),
+    },
+    packages: packages.map(manifestPackage),
     modules: { early: selection.early.map(moduleName), late: selection.late.map(moduleName) },
-    files: await digests(tree, new Set([initramfs, loader])),
+    files: await digests(root, boot.unfinished),
     init: await sha256(init),
   };
   const text = `${JSON.stringify(manifest, null, 2)}\n`;
-  tree.addText(MANIFEST_PATH, text);
+  root.addText(MANIFEST_PATH, text);
+  if (medium !== root) medium.addText(MANIFEST_PATH, text);
   // The manifest knows every input, so its digest identifies the medium.
   const mediumId = new Bun.CryptoHasher("sha256").update(text).digest("hex");
-  const early = selection.early.map(async (path) => ({
-    path: `/modules/${path.slice(path.lastIndexOf("/") + 1)}`,
-    content: await bytesOf(kernel.modules.get(path)),
-    parameters: EARLY_MODULE_PARAMETERS,
-  }));
-  const stage = { init: await bytesOf(init), modules: await Promise.all(early), mediumId };
-  initramfs.content = bytesContent(makeInitramfs(stage, kernel.unpacksZstd ? "zstd" : "none"));
+  await boot.finish(await makeFirstStage(kernel, selection, init, mediumId, fileSystem));
 
-  const image = planIso({
-    volumeId: "VCH_BOOTSTRAP",
-    volumeSetId: mediumId,
-    time: MEDIUM_TIME,
-    root: tree.root,
-    boot: [{ platform: "bios", file: loader, loadSectors: 4 }],
-    bootInformation: [loader],
-  });
+  const describe = (systemArea?: () => Uint8Array) =>
+    planIso({
+      volumeId: "VCH_BOOTSTRAP",
+      volumeSetId: mediumId,
+      time: MEDIUM_TIME,
+      root: medium.root,
+      boot: boot.images,
+      bootInformation: boot.patched,
+      ...(systemArea !== undefined && { systemArea }),
+    });
+  let image = describe();
+  if (squashfs !== undefined) {
+    log(`compressing the root file system with ${squashfs.compression}`);
+    // Last on the medium: where it begins depends on everything before it, and on nothing of itself.
+    const rootFile: IsoFile = { type: "file", mode: 0o644, content: bytesContent(new Uint8Array(0)) };
+    medium.add("root.squashfs", rootFile);
+    const plan = planSquashfs({ root: root.root, ...squashfs, time: MEDIUM_TIME, base: describe().offsetOf(rootFile) });
+    rootFile.content = await spool.keep(plan.stream());
+    // Its addresses count from the start of the medium, where ISO 9660 leaves room: the kernel mounts either of the two.
+    image = describe(() => plan.superblock());
+  }
   log(`writing ${options.out}, ${Math.round(image.size / 1_000_000)} MB`);
   const digest = await writeFile(options.out, image.stream());
   return { path: options.out, size: image.size, sha256: digest, kernelVersion: kernel.version };
 }
 
 async function readPackages(
-  paths: readonly string[],
+  { packages: paths, rpmKeys, timezone }: IsoBuildOptions,
   spool: Spool,
   log: (line: string) => void,
 ): Promise<ReadPackage[]> {
   const packages: ReadPackage[] = [];
-  for (const path of [...paths].sort()) {
-    const read = await readPackage(path, spool, (file) => !leftOut.test(file));
-    if (read.architecture !== "amd64" && read.architecture !== "all") {
-      throw new Error(`package ${path} is for ${read.architecture}, but the image is for x86_64 (amd64)`);
+  const isZone = (file: string): boolean => /^usr\/share\/zoneinfo\//.test(file);
+  const wanted = (file: string): boolean =>
+    isZone(file) ? file === `usr/share/zoneinfo/${timezone}` : !leftOut.test(file);
+  for (const path of [...new Set(paths)].sort()) {
+    const read = await readPackage(path, { spool, wanted, ...(rpmKeys !== undefined && { rpmKeys }) });
+    if (!["amd64", "all", "x86_64", "noarch"].includes(read.architecture)) {
+      throw new Error(`package ${path} is for ${read.architecture}, but the image is for x86_64`);
     }
-    log(`package ${read.name} ${read.version}`);
+    log(`package ${read.name} ${read.version}${read.signedBy === undefined ? "" : `, signed by ${read.signedBy}`}`);
     packages.push(read);
   }
   return packages.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Puts the boot loader where it looks for itself, first on the medium. */
-function addLoader(tree: RootTree, packages: readonly ReadPackage[]): IsoFile {
-  const files = new Map(packages.flatMap((read) => (LOADER_PACKAGES.has(read.name) ? [...read.files] : [])));
-  let loader: IsoFile | undefined;
-  for (const [source, target] of Object.entries(LOADER_FILES)) {
-    const file = files.get(source);
-    if (file?.type !== "file") {
-      throw new Error(
-        `the boot loader file ${source} is missing; give the Debian packages isolinux and syslinux-common`,
-      );
-    }
-    tree.add(`isolinux/${target}`, file);
-    if (target === "isolinux.bin") loader = file;
+function timezoneFile(timezone: string | undefined, packages: readonly ReadPackage[]): IsoNode | undefined {
+  if (timezone === undefined) return undefined;
+  if (!/^[A-Za-z0-9+_-]+(\/[A-Za-z0-9+_-]+)*$/.test(timezone))
+    throw new Error(`${timezone} is not the name of a time zone`);
+  const name = `usr/share/zoneinfo/${timezone}`;
+  const found = packages.find(({ files }) => files.has(name));
+  if (found === undefined)
+    throw new Error(`no package has the time zone ${timezone}; add the package tzdata, or use UTC`);
+  return { type: "symlink", target: `/${name}` };
+}
+
+/** What the firmware starts, and what of it can be finished only when the manifest is known. */
+async function addBoot(
+  medium: RootTree,
+  packages: readonly ReadPackage[],
+  kernel: Kernel,
+  commandLine: string,
+  { secureBoot }: IsoBuildOptions,
+) {
+  const bios = addBiosLoader(medium, packages);
+  const stub = await findEfiStub(packages);
+  if (bios === undefined && stub === undefined) {
+    throw new Error(
+      "there is no boot loader; give the Debian packages isolinux and syslinux-common for BIOS, systemd-boot-efi for UEFI",
+    );
   }
-  if (loader === undefined) throw new Error("the boot loader has no boot image");
-  return loader;
-}
-
-/** Starts the one kernel without a prompt or a delay. */
-function loaderConfiguration(commandLine: string): string {
-  return [
-    "DEFAULT vch",
-    "PROMPT 0",
-    "TIMEOUT 0",
-    "LABEL vch",
-    "  LINUX /isolinux/vmlinuz",
-    "  INITRD /isolinux/initrd",
-    `  APPEND ${commandLine}`,
-    "",
-  ].join("\n");
-}
-
-/** The packages' files, mount points, and the few files that programs expect. */
-function addRoot(tree: RootTree, packages: readonly ReadPackage[]): void {
-  for (const path of ["dev", "proc", "sys", "run", "mnt", "root", "var"]) tree.directory(path);
-  tree.directory("tmp", 0o1777);
-  tree.add("var/tmp", { type: "symlink", target: "/tmp" });
-  tree.add("var/run", { type: "symlink", target: "/run" });
-  for (const read of packages) {
-    if (LOADER_PACKAGES.has(read.name)) continue;
-    for (const [path, node] of read.files) tree.add(path, node);
-    if (!read.files.has("bin/busybox") && !read.files.has("usr/bin/busybox")) continue;
-    for (const command of busyboxCommands) tree.add(command, { type: "symlink", target: "/bin/busybox" });
+  if (secureBoot !== undefined && stub === undefined) {
+    throw new Error("signing for Secure Boot needs the UEFI boot stub; give the package systemd-boot-efi");
   }
-  tree.addText("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
-  tree.addText("etc/group", "root:x:0:\n");
-  tree.addText("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
-  tree.addText("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
-  tree.add("etc/mtab", { type: "symlink", target: "/proc/mounts" });
-  tree.add("etc/resolv.conf", { type: "symlink", target: "/run/resolv.conf" });
-}
-
-/** SHA-256 of every file of the tree by its path, except those that change until they are on the medium. */
-async function digests(tree: RootTree, except: ReadonlySet<IsoFile>): Promise<Record<string, string>> {
-  const files: [string, string][] = [];
-  const visit = async (directory: typeof tree.root, path: string): Promise<void> => {
-    for (const [name, node] of directory.entries) {
-      if (node.type === "directory") await visit(node, `${path}/${name}`);
-      if (node.type === "file" && !except.has(node)) files.push([`${path}/${name}`, await sha256(node.content)]);
-    }
+  const folder = medium.directory("isolinux");
+  const configuration = bytesContent(Buffer.from(isolinuxConfiguration(commandLine)));
+  folder.entries.set("isolinux.cfg", { type: "file", mode: 0o644, content: configuration });
+  const vmlinuz: IsoFile = { type: "file", mode: 0o644, content: kernel.image };
+  const initrd: IsoFile = { type: "file", mode: 0o644, content: bytesContent(new Uint8Array(0)) };
+  folder.entries.set("vmlinuz", vmlinuz);
+  folder.entries.set("initrd", initrd);
+  const efi: IsoFile | undefined = stub && { type: "file", mode: 0o644, content: bytesContent(new Uint8Array(0)) };
+  if (efi !== undefined) medium.add("boot/efi.img", efi);
+  const manifest: Manifest["boot"] = {
+    ...(bios !== undefined && { bios: { sha256: await sha256(bios.content) } }),
+    ...(stub !== undefined && {
+      efi: {
+        stubSha256: new Bun.CryptoHasher("sha256").update(stub).digest("hex"),
+        ...(secureBoot !== undefined && {
+          signedBy: new X509Certificate(secureBoot.certificatePem).fingerprint256.replaceAll(":", "").toLowerCase(),
+        }),
+      },
+    }),
   };
-  await visit(tree.root, "");
-  return Object.fromEntries(files.sort(([a], [b]) => (a < b ? -1 : 1)));
+  return {
+    manifest,
+    unfinished: new Set([initrd, bios, efi].filter((file) => file !== undefined)),
+    patched: bios === undefined ? [] : [bios],
+    images: [
+      ...(bios === undefined ? [] : [{ platform: "bios" as const, file: bios, loadSectors: 4 }]),
+      ...(efi === undefined ? [] : [{ platform: "efi" as const, file: efi, loadSectors: 0 }]),
+    ],
+    async finish(firstStage: Uint8Array): Promise<void> {
+      initrd.content = bytesContent(firstStage);
+      if (efi === undefined || stub === undefined) return;
+      const parts = { stub, kernel: await bytesOf(kernel.image), initrd: firstStage, commandLine };
+      const image: EfiImage = makeEfiImage({ ...parts, release: osRelease(kernel.version) }, secureBoot, MEDIUM_TIME);
+      efi.content = bytesContent(image.bytes);
+      // Kernel and initramfs are stored once: isolinux reads them out of the UEFI image.
+      vmlinuz.partOf = { file: efi, offset: image.kernelOffset };
+      initrd.partOf = { file: efi, offset: image.initrdOffset };
+    },
+  };
+}
+
+async function addGuestPrograms(root: RootTree, options: IsoBuildOptions): Promise<void> {
+  root.add("sbin/tether", { type: "file", mode: 0o755, content: await content(options.tether, "tether") });
+  root.add("sbin/launcher", { type: "file", mode: 0o755, content: await content(options.launcher, "launcher") });
+  for (const file of options.addFiles ?? []) {
+    root.add(file.path, { type: "file", mode: file.mode & 0o777, content: await content(file.content, file.path) });
+  }
+  const certificates = await Promise.all((options.caCertificates ?? []).map(readCertificates));
+  if (certificates.length > 0) root.addText("etc/ssl/certs/ca-certificates.crt", certificates.flat().join(""));
+}
+
+/** The certificates of a PEM file, each checked to be one. */
+async function readCertificates(path: string): Promise<string[]> {
+  const file = Bun.file(path);
+  if (!(await file.exists()) || file.size > MAX_CERTIFICATES)
+    throw new Error(`the certificate file ${path} does not exist or is too large`);
+  const blocks = (await file.text()).match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0) throw new Error(`${path} holds no certificate in PEM form`);
+  return blocks.map((block) => {
+    try {
+      return new X509Certificate(block).toString();
+    } catch (error) {
+      throw new Error(`${path} holds something that is not a certificate`, { cause: error });
+    }
+  });
+}
+
+function addModules(root: RootTree, kernel: Kernel, index: ModuleIndex, selection: ModuleSelection): void {
+  const folder = `lib/modules/${kernel.version}`;
+  for (const path of selection.kept) {
+    const module = kernel.modules.get(path);
+    if (module !== undefined) root.add(`${folder}/${path}`, { type: "file", mode: 0o644, content: module });
+  }
+  root.addText(`${folder}/modules.dep`, index.dependencyFile(selection.kept));
+  root.addText(`${folder}/modules.alias`, index.aliasFile(selection.kept));
+  root.addText(`${folder}/modules.softdep`, index.softDependencyFile(selection.kept));
+  root.addText(`${folder}/modules.builtin`, kernel.builtin.map((path) => `${path}\n`).join(""));
+  root.addText("modules.late.list", selection.late.map((path) => `/${folder}/${path}\n`).join(""));
+}
+
+async function makeFirstStage(
+  kernel: Kernel,
+  selection: ModuleSelection,
+  init: IsoContent,
+  mediumId: string,
+  fileSystem: Manifest["root"]["fileSystem"],
+): Promise<Uint8Array> {
+  const modules: { path: string; content: Uint8Array; parameters: string }[] = [];
+  for (const path of selection.early) {
+    const module = kernel.modules.get(path);
+    if (module === undefined) continue;
+    modules.push({
+      path: `/modules/${path.slice(path.lastIndexOf("/") + 1)}`,
+      content: await bytesOf(module),
+      parameters: EARLY_MODULE_PARAMETERS,
+    });
+  }
+  const { configuration } = kernel;
+  const compression = configuration.has("RD_ZSTD") ? "zstd" : configuration.has("RD_GZIP") ? "gzip" : "none";
+  return makeInitramfs({ init: await bytesOf(init), modules, mediumId, fileSystem }, compression);
 }
 
 async function content(source: string | Blob, what: string): Promise<IsoContent> {
@@ -245,21 +278,6 @@ async function content(source: string | Blob, what: string): Promise<IsoContent>
   const file = Bun.file(source);
   if (!(await file.exists())) throw new Error(`the ${what} ${source} does not exist`);
   return { size: file.size, stream: () => Bun.file(source).stream() };
-}
-
-function textFile(text: string): IsoFile {
-  return { type: "file", mode: 0o644, content: bytesContent(Buffer.from(text)) };
-}
-
-function placeholder(): IsoFile {
-  return textFile("");
-}
-
-async function bytesOf(source: IsoContent | undefined): Promise<Uint8Array> {
-  if (source === undefined) return new Uint8Array(0);
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of source.stream()) chunks.push(chunk.slice());
-  return Buffer.concat(chunks);
 }
 
 /** Writes beside the target and renames, so that a broken build never looks like a finished one. */

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { KernelConfiguration } from "./kernel-configuration";
 import { ModuleIndex } from "./kernel-modules";
 import type { Kernel } from "./kernel-source";
 import { selectModules } from "./module-selection";
@@ -41,7 +42,13 @@ async function kernel(modules: Record<string, string>, builtin: string[]): Promi
     await Bun.write(file, moduleFile(information));
     files.set(path, spooledFile(file));
   }
-  return { version: "6", image: spooledFile("/dev/null"), modules: files, builtin, unpacksZstd: false };
+  return {
+    version: "6",
+    image: spooledFile("/dev/null"),
+    modules: files,
+    builtin,
+    configuration: new KernelConfiguration(undefined),
+  };
 }
 
 const modules = {

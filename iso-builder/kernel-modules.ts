@@ -1,4 +1,5 @@
 import { elfSection } from "../src/format/elf/section";
+import { type KernelConfiguration, optionOfModule } from "./kernel-configuration";
 import type { Kernel } from "./kernel-source";
 
 /** What a module says about itself in its `.modinfo` section. */
@@ -15,13 +16,15 @@ interface ModuleFacts {
 export class ModuleIndex {
   readonly #modules = new Map<string, ModuleFacts>();
   readonly #builtin: ReadonlySet<string>;
+  readonly #configuration: KernelConfiguration;
 
-  private constructor(builtin: readonly string[]) {
+  private constructor(builtin: readonly string[], configuration: KernelConfiguration) {
     this.#builtin = new Set(builtin.map(moduleName));
+    this.#configuration = configuration;
   }
 
   static async of(kernel: Kernel): Promise<ModuleIndex> {
-    const index = new ModuleIndex(kernel.builtin);
+    const index = new ModuleIndex(kernel.builtin, kernel.configuration);
     for (const [path, { file }] of kernel.modules) {
       index.#modules.set(moduleName(path), factsOf(path, await Bun.file(file).bytes()));
     }
@@ -29,7 +32,7 @@ export class ModuleIndex {
   }
 
   isBuiltin(name: string): boolean {
-    return this.#builtin.has(name);
+    return this.#builtin.has(name) || this.#configuration.isBuiltin(name);
   }
 
   isLoadable(name: string): boolean {
@@ -45,10 +48,11 @@ export class ModuleIndex {
     const visit = (name: string, neededBy: string | undefined, trail: readonly string[]): void => {
       const facts = this.#modules.get(name);
       if (facts === undefined) {
-        if (this.#builtin.has(name)) return;
+        if (this.isBuiltin(name)) return;
         const reason = neededBy === undefined ? "container VMs need it" : `${neededBy} needs it`;
+        const option = optionOfModule[name] === undefined ? "" : ` (CONFIG_${optionOfModule[name]})`;
         throw new Error(
-          `the kernel has no module ${name}, neither loadable nor built in, but ${reason}; use another kernel`,
+          `the kernel has no module ${name}${option}, neither loadable nor built in, but ${reason}; use another kernel`,
         );
       }
       if (order.has(facts.path) || trail.includes(name)) return;

@@ -1,43 +1,52 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { IsoNode } from "../src/format/iso9660";
-import { readPackage } from "./package-files";
+import type { RpmKeys } from "../src/format/rpm";
+import { compressionOf, decompress } from "../src/format/stream/decompress";
+import { KernelConfiguration } from "./kernel-configuration";
+import { type ReadPackage, readPackage } from "./package-files";
 import { type Spool, type SpooledFile, spooledFile } from "./spool";
 
 /** Where the kernel comes from. */
 export type KernelSource =
   /** A Debian kernel package, `linux-image-VERSION_….deb`. */
   | { kind: "deb"; path: string }
+  /** An RPM kernel package, `linux-esx-VERSION.x86_64.rpm`. */
+  | { kind: "rpm"; path: string }
   /** A folder with `boot/vmlinuz-VERSION` (or `vmlinuz`) and `lib/modules/VERSION`. */
   | { kind: "directory"; path: string };
 
 export interface Kernel {
   version: string;
   image: SpooledFile;
-  /** Loadable modules by their path below `lib/modules/VERSION/`. */
+  /** Loadable modules, not compressed, by their path below `lib/modules/VERSION/`. */
   modules: Map<string, SpooledFile>;
   /** `modules.builtin`: paths of what the kernel itself contains. */
   builtin: string[];
-  /** Whether its configuration, where the source has it, says that it unpacks a zstd initramfs. */
-  unpacksZstd: boolean;
-  package?: { name: string; version: string; sha256: string };
+  configuration: KernelConfiguration;
+  package?: Pick<ReadPackage, "kind" | "name" | "version" | "architecture" | "sha256" | "signedBy">;
 }
 
-/** @throws Error when the source has no kernel, several, or compressed modules */
-export async function openKernel(source: KernelSource, spool: Spool): Promise<Kernel> {
-  if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path);
-  const read = await readPackage(source.path, spool, (path) =>
-    /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/.test(path),
-  );
+/** The largest modules take a few megabytes. */
+const MAX_MODULE = 256 * 1024 ** 2;
+const MAX_CONFIGURATION = 16 * 1024 ** 2;
+const wantedFiles = /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/;
+
+/** @throws Error when the source has no kernel or several, or the kernel lacks something essential */
+export async function openKernel(source: KernelSource, spool: Spool, rpmKeys?: RpmKeys): Promise<Kernel> {
+  if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path, spool);
+  const read = await readPackage(source.path, {
+    spool,
+    wanted: (path) => wantedFiles.test(path),
+    ...(rpmKeys !== undefined && { rpmKeys }),
+  });
   const files = new Map<string, SpooledFile>();
   for (const [path, node] of read.files) {
     const file = spooled(node);
     if (file !== undefined) files.set(path, file);
   }
-  return {
-    ...(await assemble(files, source.path)),
-    package: { name: read.name, version: read.version, sha256: read.sha256 },
-  };
+  const { files: _, ...described } = read;
+  return { ...(await assemble(files, source.path, spool)), package: described };
 }
 
 function spooled(node: IsoNode): SpooledFile | undefined {
@@ -54,8 +63,8 @@ async function listDirectory(root: string): Promise<Map<string, SpooledFile>> {
   return files;
 }
 
-async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string): Promise<Kernel> {
-  const images = [...files].filter(([path]) => /^((usr\/)?boot\/)?vmlinuz(-[^/]+)?$/.test(path));
+async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string, spool: Spool): Promise<Kernel> {
+  const images = [...files].filter(([path]) => /^((usr\/)?(boot|lib\/modules\/[^/]+)\/)?vmlinuz(-[^/]+)?$/.test(path));
   const [image] = images;
   if (image === undefined || images.length > 1) {
     throw new Error(
@@ -70,19 +79,28 @@ async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string)
     const [, version, inside] = inModules.exec(path) ?? [];
     if (version === undefined || inside === undefined) continue;
     versions.add(version);
-    if (/\.ko\.(xz|gz|zst)$/.test(inside)) {
-      throw new Error(
-        `${origin} has compressed modules (${inside}), which are not supported; unpack them to .ko first`,
-      );
+    if (/\.ko(\.(xz|gz|zst))?$/.test(inside)) {
+      modules.set(inside.replace(/\.(xz|gz|zst)$/, ""), await uncompressed(file, inside, spool));
     }
-    if (inside.endsWith(".ko")) modules.set(inside, file);
     if (inside === "modules.builtin") builtin = (await Bun.file(file.file).text()).split("\n").filter(Boolean);
   }
   const [version] = versions;
   if (version === undefined || versions.size > 1) {
     throw new Error(`${origin} must contain lib/modules for exactly one kernel version, not ${versions.size}`);
   }
-  const config = [...files].find(([path]) => /^((usr\/)?boot\/)?config(-[^/]+)?$/.test(path))?.[1];
-  const unpacksZstd = config !== undefined && /^CONFIG_RD_ZSTD=y$/m.test(await Bun.file(config.file).text());
-  return { version, image: image[1], modules, builtin, unpacksZstd };
+  const config = [...files].find(([path]) =>
+    /^((usr\/)?(boot|lib\/modules\/[^/]+)\/)?config(-[^/]+)?$/.test(path),
+  )?.[1];
+  if (config !== undefined && config.size > MAX_CONFIGURATION)
+    throw new Error(`${origin}: the kernel's config is too large`);
+  const configuration = new KernelConfiguration(config && (await Bun.file(config.file).text()));
+  configuration.requireEssentials();
+  return { version, image: image[1], modules, builtin, configuration };
+}
+
+/** The medium holds modules plain: the kernel loads them without help, and the medium compresses all alike. */
+async function uncompressed(file: SpooledFile, name: string, spool: Spool): Promise<SpooledFile> {
+  const compression = compressionOf(name);
+  if (compression === "none") return file;
+  return spool.keep(decompress(Bun.file(file.file).stream(), compression, MAX_MODULE));
 }

@@ -2,8 +2,11 @@ import { type ModuleIndex, moduleName } from "./kernel-modules";
 
 /** Drivers of the CD-ROM controllers that vSphere and the lab offer: at least one must be there. */
 const cdControllers = ["ata_piix", "ahci"];
-/** Without these the medium cannot be read. */
-const cdEssentials = ["sr_mod", "isofs"];
+/** Without the drive and its file system the medium cannot be read. */
+const cdDrive = "sr_mod";
+/** File systems that the medium can have for the guest. */
+export type MediumFileSystem = "iso9660" | "squashfs";
+const fileSystemModule: Readonly<Record<MediumFileSystem, string>> = { iso9660: "isofs", squashfs: "squashfs" };
 /** Disks and network. Init loads them while the CD-ROM controller resets its channels, time that is idle otherwise. */
 const deviceEssentials = ["sd_mod", "vmw_pvscsi", "vmxnet3"];
 /** Needed by every container, but by no device: loaded while the tether starts. */
@@ -13,10 +16,12 @@ const lateOptional = ["vmw_vmci", "vmw_vsock_vmci_transport"];
 
 /** Modules on the medium for later, loaded when something asks for them: network functions and file systems. */
 const keptFolders =
-  /^kernel\/(arch|crypto|lib|net\/(802|8021q|bridge|core|ipv4|ipv6|key|llc|netfilter|packet|sched|sctp|sunrpc|tls|unix|vmw_vsock|xfrm)|fs\/(autofs|btrfs|cifs|dns_resolver|ext4|fat|fscache|fuse|isofs|jbd2|lockd|netfs|nfs|nfs_common|nls|overlayfs|smbfs_common|squashfs|udf|xfs)|drivers\/(ata|cdrom|md|scsi))\//;
+  /^kernel\/(arch|crypto|lib|net\/(802|8021q|bridge|core|ipv4|ipv6|key|llc|netfilter|packet|sched|sctp|sunrpc|tls|unix|vmw_vsock|xfrm)|fs\/(autofs|cifs|dns_resolver|ext4|fat|fscache|fuse|isofs|jbd2|lockd|netfs|nfs|nfs_common|nls|overlayfs|smbfs_common|squashfs)|drivers\/(ata|cdrom))\//;
+/** Transports over hardware that no container VM has. */
+const neverKept = /\/(rpcrdma|smbdirect|.*_rdma|rdma_.*|hv_sock)\.ko$/;
 /** Single drivers kept for later, with what they depend on. */
 const keptDrivers =
-  /\/(bonding|dummy|e1000|e1000e|ifb|ipvlan|loop|macvlan|nvme|nvme-core|tun|veth|vlan|vmw_balloon|vxlan|wireguard|zram)\.ko$/;
+  /\/(bonding|dm-crypt|dm-mod|dummy|e1000|e1000e|ifb|ipvlan|loop|macvlan|nvme|nvme-core|sg|tun|veth|vlan|vmw_balloon|vxlan|wireguard|zram)\.ko$/;
 
 /** Which modules a container VM gets, and when it loads them. Paths are below `lib/modules/VERSION/`. */
 export interface ModuleSelection {
@@ -28,8 +33,16 @@ export interface ModuleSelection {
   kept: string[];
 }
 
-/** @throws Error naming an essential driver that the kernel has neither built in nor as a module */
-export function selectModules(index: ModuleIndex, paths: Iterable<string>): ModuleSelection {
+/**
+ * @param further names of modules to keep, and load late, besides the usual ones
+ * @throws Error naming a driver that is needed and that the kernel has neither built in nor as a module
+ */
+export function selectModules(
+  index: ModuleIndex,
+  paths: Iterable<string>,
+  fileSystem: MediumFileSystem = "iso9660",
+  further: readonly string[] = [],
+): ModuleSelection {
   const has = (name: string): boolean => index.isBuiltin(name) || index.isLoadable(name);
   const controllers = cdControllers.filter(has);
   if (controllers.length === 0) {
@@ -37,11 +50,13 @@ export function selectModules(index: ModuleIndex, paths: Iterable<string>): Modu
       `the kernel has no driver for a CD-ROM controller (${cdControllers.join(" or ")}); use another kernel`,
     );
   }
-  const early = index.loadOrder([...controllers, ...cdEssentials, ...deviceEssentials]);
+  const early = index.loadOrder([...controllers, cdDrive, fileSystemModule[fileSystem], ...deviceEssentials]);
   const late = index
-    .loadOrder([...lateEssentials, ...lateOptional.filter(has)])
+    .loadOrder([...lateEssentials, ...lateOptional.filter(has), ...further.map(moduleName)])
     .filter((path) => !early.includes(path));
-  const wanted = [...paths].filter((path) => keptFolders.test(path) || keptDrivers.test(path)).map(moduleName);
+  const wanted = [...paths]
+    .filter((path) => (keptFolders.test(path) || keptDrivers.test(path)) && !neverKept.test(path))
+    .map(moduleName);
   const kept = new Set([...early, ...late, ...index.loadOrder(wanted)]);
   return { early, late, kept: [...kept].sort() };
 }

@@ -1,20 +1,51 @@
 import { type DebControl, readDeb } from "../src/format/deb/reader";
 import type { IsoNode } from "../src/format/iso9660";
+import { type RpmKeys, type RpmPackage, readRpm, rpmPackageVersion, verifyRpmSignature } from "../src/format/rpm";
 import { type Spool, sha256, spooledFile } from "./spool";
 
 /** A package whose files were taken over. */
 export interface ReadPackage {
+  kind: "deb" | "rpm";
   name: string;
   version: string;
   architecture: string;
   sha256: string;
+  /** Fingerprint of the OpenPGP key that signed it, where that was checked. */
+  signedBy?: string;
   /** By path without a leading slash; directories are left out. */
   files: Map<string, IsoNode>;
 }
 
-/** Takes those files of a Debian package that `wanted` accepts. Hard links become further names of the same content. */
-export async function readPackage(path: string, spool: Spool, wanted: (path: string) => boolean): Promise<ReadPackage> {
-  if (!(await Bun.file(path).exists())) throw new Error(`package ${path} does not exist`);
+export interface PackageReading {
+  spool: Spool;
+  /** Which files to take. */
+  wanted: (path: string) => boolean;
+  /** Where given, an RPM package must be signed by one of them. */
+  rpmKeys?: RpmKeys;
+}
+
+const RPM_MAGIC = [0xed, 0xab, 0xee, 0xdb];
+
+/**
+ * Takes those files of a Debian or RPM package that are wanted. Further names of a file share its content.
+ * @throws Error when the package is missing, damaged, or not signed as it should be
+ */
+export async function readPackage(path: string, reading: PackageReading): Promise<ReadPackage> {
+  const file = Bun.file(path);
+  if (!(await file.exists())) throw new Error(`package ${path} does not exist`);
+  const start = await file.slice(0, RPM_MAGIC.length).bytes();
+  const isRpm = RPM_MAGIC.every((byte, index) => start[index] === byte);
+  try {
+    const read = isRpm ? await readRpmPackage(path, reading) : await readDebPackage(path, reading);
+    return { ...read, sha256: await sha256(spooledFile(path)) };
+  } catch (error) {
+    throw new Error(`package ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+type Unhashed = Omit<ReadPackage, "sha256">;
+
+async function readDebPackage(path: string, { spool, wanted }: PackageReading): Promise<Unhashed> {
   const files = new Map<string, IsoNode>();
   let control: DebControl | undefined;
   const entries = readDeb(Bun.file(path).stream(), (read) => {
@@ -23,24 +54,54 @@ export async function readPackage(path: string, spool: Spool, wanted: (path: str
   for await (const { header, body } of entries) {
     const name = header.name.replace(/^(\.?\/)+/, "").replace(/\/+$/, "");
     if (!wanted(name)) continue;
-    if (name.split("/").includes("..")) throw new Error(`package ${path} contains the unsafe path ${name}`);
+    if (name.split("/").includes("..")) throw new Error(`it contains the unsafe path ${name}`);
     if (header.type === "symlink") {
       files.set(name, { type: "symlink", target: header.linkName });
     } else if (header.type === "link") {
       const target = files.get(header.linkName.replace(/^(\.?\/)+/, ""));
-      if (target === undefined) throw new Error(`package ${path}: ${name} links to a file that is not taken`);
+      if (target === undefined) throw new Error(`${name} links to a file that is not taken`);
       files.set(name, target);
     } else if (header.type === "file") {
       // Set-id bits mean nothing on a medium that is mounted nosuid.
       files.set(name, { type: "file", mode: header.mode & 0o755, content: await spool.keep(body) });
     }
   }
-  if (control === undefined) throw new Error(`package ${path} has no control data`);
+  if (control === undefined) throw new Error("it has no control data");
+  const { package: name, version, architecture } = control;
+  return { kind: "deb", name, version, architecture, files };
+}
+
+async function readRpmPackage(path: string, { spool, wanted, rpmKeys }: PackageReading): Promise<Unhashed> {
+  const files = new Map<string, IsoNode>();
+  /** Names of files with several names; the last one that comes brings the content. */
+  const linked = new Map<number, string[]>();
+  let described: RpmPackage | undefined;
+  let signedBy: string | undefined;
+  const entries = readRpm(Bun.file(path).stream(), async (read) => {
+    if (read.isSource) throw new Error("it is a source package");
+    if (rpmKeys !== undefined) signedBy = await verifyRpmSignature(read, rpmKeys);
+    described = read;
+  });
+  for await (const file of entries) {
+    if (file.type === "symlink" && wanted(file.path))
+      files.set(file.path, { type: "symlink", target: file.target ?? "" });
+    if (file.type !== "file") continue;
+    const names = file.linkGroup === undefined ? [] : (linked.get(file.linkGroup) ?? []);
+    names.push(file.path);
+    if (file.linkGroup !== undefined) linked.set(file.linkGroup, names);
+    const taken = names.filter(wanted);
+    if (taken.length === 0 || (file.linkGroup !== undefined && file.size === 0)) continue;
+    const node: IsoNode = { type: "file", mode: file.mode & 0o755, content: await spool.keep(file.body) };
+    for (const name of taken) files.set(name, node);
+  }
+  if (described === undefined) throw new Error("it has no header");
+  const { name, architecture } = described;
   return {
-    name: control.package,
-    version: control.version,
-    architecture: control.architecture,
-    sha256: await sha256(spooledFile(path)),
+    kind: "rpm",
+    name,
+    version: rpmPackageVersion(described),
+    architecture,
+    ...(signedBy !== undefined && { signedBy }),
     files,
   };
 }

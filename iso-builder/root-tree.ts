@@ -3,11 +3,13 @@ import { bytesContent, type IsoDirectory, type IsoNode } from "../src/format/iso
 /** Folders that merged-/usr systems keep under /usr only; packages name them either way. */
 const merged = new Set(["bin", "sbin", "lib", "lib32", "lib64", "libx32"]);
 
-/** The root file system of container VMs while it is being put together. */
+/** A file system while it is being put together: the root of container VMs, or the medium around it. */
 export class RootTree {
   readonly root: IsoDirectory = emptyDirectory();
 
-  constructor() {
+  /** @param hasPrograms whether it gets the folders of a root file system, with `/bin` and its like below `/usr` */
+  constructor(hasPrograms = true) {
+    if (!hasPrograms) return;
     for (const name of ["bin", "sbin", "lib", "lib64"]) {
       this.directory(`usr/${name}`);
       this.root.entries.set(name, { type: "symlink", target: `usr/${name}` });
@@ -35,6 +37,14 @@ export class RootTree {
     const parent = this.directory(parts.join("/"));
     if (parent.entries.has(name)) throw new Error(`two sources provide ${path}`);
     parent.entries.set(name, node);
+  }
+
+  /** Where nobody brought libraries for `/lib64`, it is the same as `/lib`: Photon links its programs so. */
+  joinLibraryFolders(): void {
+    const folders = this.directory("usr").entries;
+    const folder = folders.get("lib64");
+    if (folder?.type === "directory" && folder.entries.size === 0)
+      folders.set("lib64", { type: "symlink", target: "lib" });
   }
 
   addText(path: string, text: string): void {

@@ -50,3 +50,10 @@ export async function sha256(content: Pick<IsoContent, "stream">): Promise<strin
   for await (const chunk of content.stream()) hash.update(chunk);
   return hash.digest("hex");
 }
+
+/** The whole of a content, for what must be in memory: modules, kernels, boot stubs. */
+export async function bytesOf(source: Pick<IsoContent, "stream">): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of source.stream()) chunks.push(new Uint8Array(chunk));
+  return Buffer.concat(chunks);
+}

@@ -181,6 +181,19 @@ static void find_medium(long events, char *drive) {
   }
 }
 
+/* The medium is ISO 9660, and may be a compressed squashfs beside that: the initramfs says which one holds the root. */
+static void mount_medium(const char *drive) {
+  static char type[16];
+  long length = read_file("/medium.type", type, sizeof type);
+  if (length < 0) fail("cannot read ", "/medium.type", length);
+  for (char *end = type; *end; end++) {
+    if (*end == '\n') *end = 0;
+  }
+  long result = sys5(SYS_mount, (long)drive, (long)"/medium", (long)type, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, 0);
+  if (result < 0) fail("cannot mount ", drive, result);
+  sys3(SYS_unlinkat, AT_FDCWD, (long)"/medium.type", 0);
+}
+
 static void move_mount(const char *from, const char *to) {
   long result = sys5(SYS_mount, (long)from, (long)to, 0, MS_MOVE, 0);
   if (result < 0) fail("cannot move the mount ", from, result);
@@ -231,9 +244,7 @@ void start(void) {
   sys1(SYS_close, events);
   phase_done("medium");
 
-  long result = sys5(SYS_mount, (long)drive, (long)"/medium", (long)"iso9660",
-                     MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, 0);
-  if (result < 0) fail("cannot mount ", drive, result);
+  mount_medium(drive);
   switch_root();
   load_late_modules();
   phase_done("root");
@@ -243,6 +254,6 @@ void start(void) {
   /* Nothing of the kernel command line reaches the tether's environment: Bun would read BUN_* variables there. */
   char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux",
                          phases, 0};
-  result = sys3(SYS_execve, (long)arguments[0], (long)arguments, (long)environment);
+  long result = sys3(SYS_execve, (long)arguments[0], (long)arguments, (long)environment);
   fail("cannot start ", arguments[0], result);
 }

@@ -17,6 +17,11 @@ export interface IsoContent {
 export interface IsoFile extends IsoAttributes {
   type: "file";
   content: IsoContent;
+  /**
+   * Set when the content is a part of another file of the tree, from `offset`, a multiple of 2048, on. It is then stored
+   * only there.
+   */
+  partOf?: { file: IsoFile; offset: number };
 }
 
 export interface IsoDirectory extends IsoAttributes {

@@ -17,11 +17,15 @@ export interface IsoOptions {
   boot?: BootImage[];
   /** Files whose boot information table is to be filled in. They are held in memory while they are patched. */
   bootInformation?: IsoFile[];
+  /** For the first 32 KiB, which ISO 9660 leaves to others; asked for when the image is written. */
+  systemArea?: () => Uint8Array;
 }
 
 /** An image ready to be written: its exact size, and its bytes, made while they are read. */
 export interface IsoImage {
   size: number;
+  /** First byte of a file of the tree. */
+  offsetOf(file: IsoFile): number;
   stream(): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
@@ -57,7 +61,7 @@ export function planIso(options: IsoOptions): IsoImage {
   const blockOf = (node: IsoNode): number => blocks.get(node) ?? 0;
 
   async function* metadata(): AsyncGenerator<Uint8Array> {
-    yield new Uint8Array(DESCRIPTORS_BLOCK * ISO_BLOCK);
+    yield systemArea(options.systemArea?.());
     yield primaryDescriptor(options, directories, { size: pathTableSize, littleTable, bigTable }, next);
     if (catalogs > 0) yield bootRecord(catalogBlock);
     yield descriptor(255);
@@ -79,7 +83,14 @@ export function planIso(options: IsoOptions): IsoImage {
     }
   }
 
-  return { size, stream };
+  return { size, offsetOf: (file) => placed(blocks, file) * ISO_BLOCK, stream };
+}
+
+function systemArea(content: Uint8Array = new Uint8Array(0)): Uint8Array {
+  const area = new Uint8Array(DESCRIPTORS_BLOCK * ISO_BLOCK);
+  if (content.length > area.length) throw new FormatError("iso9660", "the system area is larger than 32 KiB");
+  area.set(content);
+  return area;
 }
 
 function placed(blocks: ReadonlyMap<IsoNode, number>, file: IsoFile): number {
@@ -92,16 +103,25 @@ function placed(blocks: ReadonlyMap<IsoNode, number>, file: IsoFile): number {
 function placeFiles(root: IsoDirectory, take: (bytes: number) => number) {
   const files: IsoFile[] = [];
   const blocks = new Map<IsoNode, number>();
+  const parts: IsoFile[] = [];
   const visit = (directory: IsoDirectory): void => {
     for (const [name, node] of directory.entries) {
       if (node.type === "directory") visit(node);
-      if (node.type !== "file" || blocks.has(node)) continue;
+      if (node.type === "file" && node.partOf !== undefined) parts.push(node);
+      if (node.type !== "file" || node.partOf !== undefined || blocks.has(node)) continue;
       if (node.content.size > MAX_FILE_SIZE) throw new FormatError("iso9660", `"${name}" is larger than 4 GiB`);
       blocks.set(node, take(node.content.size));
       files.push(node);
     }
   };
   visit(root);
+  for (const part of parts) {
+    const { file, offset } = part.partOf ?? { file: part, offset: 0 };
+    if (offset % ISO_BLOCK !== 0 || offset + part.content.size > file.content.size) {
+      throw new FormatError("iso9660", "a file does not lie inside the file that it is part of");
+    }
+    blocks.set(part, placed(blocks, file) + offset / ISO_BLOCK);
+  }
   return { files, blocks };
 }
 

@@ -31,7 +31,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function read(bytes: Blob | Uint8Array, onPackage: (read: RpmPackage) => void | Promise<void> = () => undefined) {
   const files: (Omit<RpmFile, "body"> & { digest: string })[] = [];
-  for await (const { body, ...file } of readRpm(new Blob([bytes as BlobPart]).stream(), onPackage)) {
+  for await (const { body, ...file } of readRpm(new Blob([bytes as Uint8Array<ArrayBuffer>]).stream(), onPackage)) {
     const hash = new Bun.CryptoHasher("sha256");
     for await (const piece of body) hash.update(piece);
     files.push({ ...file, digest: hash.digest("hex") });
