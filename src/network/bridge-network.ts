@@ -17,10 +17,13 @@ import {
   removeGateway,
   setForwarding,
   setLoopbackRouting,
+  setNeighbours,
 } from "./interface.ts";
 import { applyRules, listTables, runCommand } from "./nft.ts";
 import {
+  addBindings,
   addElements,
+  deleteBindings,
   deleteElements,
   type PublishedRule,
   type RulesetOptions,
@@ -63,13 +66,17 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
     allowedPorts: options.allowedPorts,
     internal: options.internal === true,
     masquerade: options.masquerade !== false,
+    checkSources: options.checkSources === true,
     forwardingWasOff: earlier?.forwardingWasOff === true || !wasForwarding,
   };
   const publications = new Map<string, Publication>();
   /** Rules of an earlier run, until reconcile() has said which of them still count. */
   let inherited = earlier?.rules ?? [];
   const allRules = (): PublishedRule[] => [...inherited, ...[...publications.values()].flatMap(({ rules }) => rules)];
-  const rebuild = (): Promise<void> => applyRules(renderTable(table, ruleset, allRules()));
+  const bound = new Map((earlier?.bindings ?? []).map((binding) => [binding.address, binding]));
+  /** Addresses bound by an earlier run, until reconcile() has said which of them still count. */
+  const boundBefore = new Set(bound.keys());
+  const rebuild = (): Promise<void> => applyRules(renderTable(table, ruleset, allRules(), [...bound.values()]));
 
   // The rules come first: nothing is forwarded before they say what may be.
   await rebuild();
@@ -175,8 +182,24 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
         return publication.rules.map(toPublishedPort);
       }),
     withdraw: (containerId) => inTurn(() => drop(containerId)),
+    bind: (bindings) =>
+      inTurn(async () => {
+        const fresh = bindings.filter(({ address, macAddress }) => bound.get(address)?.macAddress !== macAddress);
+        const replaced = fresh.flatMap(({ address }) => bound.get(address) ?? []);
+        for (const { address } of bindings) boundBefore.delete(address);
+        for (const binding of fresh) bound.set(binding.address, binding);
+        await change(deleteBindings(table, replaced) + addBindings(table, fresh));
+        await setNeighbours(options.interfaceName, fresh, []);
+      }),
+    unbind: (gone) =>
+      inTurn(async () => {
+        const known = gone.flatMap((address) => bound.get(address) ?? []);
+        for (const { address } of known) bound.delete(address);
+        await change(deleteBindings(table, known));
+        await setNeighbours(options.interfaceName, [], known);
+      }),
     published: (containerId) => (publications.get(containerId)?.rules ?? []).map(toPublishedPort),
-    reconcile: (endpoints) =>
+    reconcile: (endpoints, bindings = []) =>
       inTurn(async () => {
         const published = new Map<string, PublishedPort[]>();
         const failures: { containerId: string; error: NetworkError }[] = [];
@@ -199,7 +222,13 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
             failures.push({ containerId: endpoint.containerId, error });
           }
         }
+        const wanted = new Set(bindings.map(({ address }) => address));
+        const gone = [...bound.values()].filter(({ address }) => boundBefore.has(address) && !wanted.has(address));
+        for (const { address } of gone) bound.delete(address);
+        boundBefore.clear();
+        for (const binding of bindings) bound.set(binding.address, binding);
         await rebuild();
+        await setNeighbours(options.interfaceName, bindings, gone);
         return { published, failures };
       }),
     close: ({ removeRules }) =>

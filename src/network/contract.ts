@@ -80,6 +80,13 @@ export interface AddressPool {
  */
 export type NameLookup = (name: string, from: string) => readonly string[] | undefined;
 
+/** The one adapter that may use an address. */
+export interface AddressBinding {
+  address: string;
+  /** Lower case with colons. */
+  macAddress: string;
+}
+
 export interface BridgeNetworkOptions {
   /** The VCH's name; goes into the nftables table's name and comment. */
   owner: string;
@@ -95,6 +102,8 @@ export interface BridgeNetworkOptions {
   internal?: boolean;
   /** False leaves the guests' own addresses on what goes out: somebody else routes or translates them. */
   masquerade?: boolean;
+  /** Drop what comes from an address of the network by another adapter than the one that it is bound to. */
+  checkSources?: boolean;
   /** Addresses that are not leased besides network, broadcast and gateway. */
   reserved?: readonly string[];
   /** docker network create --ip-range: lease only from this part of the subnet. */
@@ -111,6 +120,13 @@ export interface BridgeNetwork {
   readonly gateway: string;
   readonly addresses: AddressPool;
   /**
+   * From now on only these adapters send from their addresses, and what is for an address goes to its adapter, whatever is
+   * said by ARP. Replaces earlier bindings of the addresses.
+   */
+  bind(bindings: readonly AddressBinding[]): Promise<void>;
+  /** Addresses that are not bound are no error. */
+  unbind(addresses: readonly string[]): Promise<void>;
+  /**
    * Publish a started container's ports, all or none. Replaces what the container had published before.
    * Throws NetworkError with Docker's text (`driver failed programming external connectivity on endpoint …`).
    */
@@ -121,9 +137,11 @@ export interface BridgeNetwork {
   /**
    * Make the rules what running containers need, after a start of the endpoint: rules of an earlier run are kept where they
    * still fit (also host ports that were picked at random), the others go. Ports that cannot be had are answered, not thrown.
+   * Of bindings of an earlier run only these are kept.
    */
   reconcile(
     endpoints: readonly PublishingEndpoint[],
+    bindings?: readonly AddressBinding[],
   ): Promise<{ published: Map<string, PublishedPort[]>; failures: { containerId: string; error: NetworkError }[] }>;
   /** `removeRules` false leaves NAT and published ports working while the endpoint is away. */
   close(options: { removeRules: boolean }): Promise<void>;

@@ -1,7 +1,7 @@
 /** The machine's side of a bridge network: the gateway address on the interface, and the kernel switches. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
-import { NetworkError } from "./contract.ts";
+import { type AddressBinding, NetworkError } from "./contract.ts";
 import { runCommand } from "./nft.ts";
 import { formatSubnet, overlaps, parseSubnet, type Subnet } from "./subnet.ts";
 
@@ -33,6 +33,28 @@ export function checkInterface(interfaceName: string, subnet: Subnet): void {
 async function ip(...parameters: string[]): Promise<string> {
   const result = await runCommand(["ip", ...parameters]);
   return result.exitCode === 0 ? "" : result.stderr.trim() || `exit ${result.exitCode}`;
+}
+
+/** Adapters of addresses, for good: what guests say by ARP changes nothing. An interface that is gone is no error. */
+export async function setNeighbours(
+  interfaceName: string,
+  bound: readonly AddressBinding[],
+  gone: readonly AddressBinding[],
+): Promise<void> {
+  const lines = [
+    ...gone.map(({ address }) => `neigh del ${address} dev ${interfaceName}`),
+    ...bound.map(
+      ({ address, macAddress }) => `neigh replace ${address} lladdr ${macAddress} dev ${interfaceName} nud permanent`,
+    ),
+  ];
+  if (lines.length === 0 || !existsSync(`/sys/class/net/${interfaceName}`)) return;
+  // An entry that is to be deleted may have gone by itself: the rest is done all the same.
+  const result = await runCommand(["ip", "-force", "-batch", "-"], `${lines.join("\n")}\n`);
+  const failures = result.stderr
+    .split("\n")
+    .filter((line) => line !== "" && !/No such file|^Command failed/.test(line));
+  if (failures.length > 0)
+    throw new NetworkError("system", `cannot set neighbours of ${interfaceName}: ${failures[0]}`);
 }
 
 /** Puts the gateway's address on the interface, unless it is there. */

@@ -1,5 +1,5 @@
 /** The nftables table of one bridge network: its text, and reading the published ports back from the kernel. */
-import type { PublishedPort, TransportProtocol } from "./contract.ts";
+import type { AddressBinding, PublishedPort, TransportProtocol } from "./contract.ts";
 import { runCommand } from "./nft.ts";
 
 export interface RulesetOptions {
@@ -12,6 +12,7 @@ export interface RulesetOptions {
   allowedPorts: readonly number[];
   internal: boolean;
   masquerade: boolean;
+  checkSources: boolean;
   /** Forwarding was off on this machine before any bridge network was opened. */
   forwardingWasOff: boolean;
 }
@@ -59,8 +60,26 @@ export function deleteElements(table: string, rules: readonly PublishedRule[]): 
   return rules.map((rule) => `delete element inet ${table} ${element(rule).map} { ${element(rule).key} }\n`).join("");
 }
 
+const boundElement = ({ address, macAddress }: AddressBinding): string => `${macAddress} . ${address}`;
+
+/** Lines that bind addresses in an existing table. */
+export function addBindings(table: string, bindings: readonly AddressBinding[]): string {
+  if (bindings.length === 0) return "";
+  return `add element inet ${table} bound { ${bindings.map(boundElement).join(", ")} }\n`;
+}
+
+export function deleteBindings(table: string, bindings: readonly AddressBinding[]): string {
+  if (bindings.length === 0) return "";
+  return `delete element inet ${table} bound { ${bindings.map(boundElement).join(", ")} }\n`;
+}
+
 /** The whole table, in place of any earlier one. */
-export function renderTable(table: string, options: RulesetOptions, rules: readonly PublishedRule[]): string {
+export function renderTable(
+  table: string,
+  options: RulesetOptions,
+  rules: readonly PublishedRule[],
+  bindings: readonly AddressBinding[],
+): string {
   const bridge = `"${options.interfaceName}"`;
   const tcpPorts = [...new Set([DNS_PORT, ...options.allowedPorts])].join(", ");
   const wayOut = options.internal
@@ -73,12 +92,14 @@ delete table inet ${table}
 table inet ${table} {
   comment "${commentOf(options)}"
   map any { type inet_proto . inet_service : ipv4_addr . inet_service; }
+  set bound { type ether_addr . ipv4_addr; }
   map one { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
 
   # A guest may neither use another subnet's address nor reach what listens on loopback (route_localnet opens that).
   chain guard {
     type filter hook prerouting priority raw; policy accept;
     iifname ${bridge} ip saddr != ${options.subnet} drop
+    ${options.checkSources ? `iifname ${bridge} ether saddr . ip saddr != @bound drop` : ""}
     iifname ${bridge} ip daddr 127.0.0.0/8 drop
   }
 
@@ -124,7 +145,7 @@ table inet ${table} {
     ${masquerade}
   }
 }
-${addElements(table, rules)}`;
+${addElements(table, rules)}${addBindings(table, bindings)}`;
 }
 
 function commentOf(options: RulesetOptions): string {
@@ -135,7 +156,9 @@ function commentOf(options: RulesetOptions): string {
 /** What an earlier run left in the kernel for this network, or undefined when there is no such table. */
 export async function readTable(
   table: string,
-): Promise<{ gateway?: string; forwardingWasOff: boolean; rules: PublishedRule[] } | undefined> {
+): Promise<
+  { gateway?: string; forwardingWasOff: boolean; rules: PublishedRule[]; bindings: AddressBinding[] } | undefined
+> {
   const text = await runCommand(["nft", "list", "table", "inet", table]);
   if (text.exitCode !== 0) return undefined;
   const comment = /comment "vch bridge network, gateway ([0-9./]+), forwarding was (on|off)"/.exec(text.stdout);
@@ -144,6 +167,7 @@ export async function readTable(
     gateway: comment?.[1],
     forwardingWasOff: comment?.[2] === "off",
     rules: json.exitCode === 0 ? parseRules(json.stdout) : [],
+    bindings: json.exitCode === 0 ? parseBindings(json.stdout) : [],
   };
 }
 
@@ -176,6 +200,19 @@ export function parseRules(json: string): PublishedRule[] {
     }
   }
   return rules;
+}
+
+/** Reads the elements of the set `bound` from nft's JSON. */
+export function parseBindings(json: string): AddressBinding[] {
+  const document = JSON.parse(json) as { nftables?: unknown };
+  return asArray(document.nftables).flatMap((entry) => {
+    const set = (entry as { set?: { name?: unknown; elem?: unknown } }).set;
+    if (set?.name !== "bound") return [];
+    return asArray(set.elem).flatMap((element): AddressBinding[] => {
+      const [macAddress, address] = asArray((element as { concat?: unknown }).concat);
+      return typeof macAddress === "string" && typeof address === "string" ? [{ macAddress, address }] : [];
+    });
+  });
 }
 
 const asArray = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);

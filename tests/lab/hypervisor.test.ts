@@ -364,6 +364,10 @@ describe.skipIf(!usable)("machines under QEMU", () => {
         return (await Promise.all(flags)).filter((value) => (value & 1) === 1).length;
       };
       expect([await ports(), await up()]).toEqual([2, 1]);
+      // A guest sends from its adapter's address only.
+      const details = await Bun.$`bridge -d link show`.text();
+      expect(details.match(/learning off flood off .*locked on/g)).toHaveLength(2);
+      expect(await Bun.$`bridge fdb show br ${bridge}`.text()).toContain("00:50:56:00:00:10 dev ");
       await machine.setLink(4001, true);
       expect(await up()).toBe(2);
       await machine.plugNetworkAdapter(adapter(4002, true));

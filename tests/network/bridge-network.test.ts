@@ -280,3 +280,33 @@ test("names: the hook's, and SERVFAIL or an answer of the machine's servers for 
   expect(await dig("db", "AAAA")).toMatch(/status: NOERROR[\s\S]*ANSWER: 0/);
   expect(await dig("nosuch.invalid")).toMatch(/status: (NXDOMAIN|SERVFAIL|REFUSED)/);
 });
+
+test("a bound address works from its adapter only, also after a restart, and ARP does not move it", async () => {
+  await network?.close({ removeRules: true });
+  const macOf = async (namespace: "vchtest-a" | "vchtest-b"): Promise<string> =>
+    /link\/ether (\S+)/.exec((await inside(namespace, "ip", "link", "show", "dev", "eth0")).output)?.[1] ?? "";
+  const reaches = async (from: string = GUEST_ADDRESSES["vchtest-a"]): Promise<boolean> =>
+    (await inside("vchtest-a", "ping", "-c", "1", "-W", "1", "-I", from, GATEWAY)).exitCode === 0;
+  const bridge = await open({ checkSources: true });
+  expect(await reaches()).toBe(false);
+  await bridge.bind([
+    { address: A.address, macAddress: await macOf("vchtest-a") },
+    { address: B.address, macAddress: await macOf("vchtest-b") },
+  ]);
+  expect(await reaches()).toBe(true);
+  await inside("vchtest-a", "ip", "addr", "add", `${B.address}/24`, "dev", "eth0");
+  try {
+    expect(await reaches(B.address)).toBe(false);
+    await inside("vchtest-a", "arping", "-U", "-c", "1", "-I", "eth0", B.address);
+    expect((await run(...get(`http://${B.address}/`))).output).toStartWith("vchtest-b");
+  } finally {
+    await inside("vchtest-a", "ip", "addr", "del", `${B.address}/24`, "dev", "eth0");
+  }
+  await bridge.close({ removeRules: false });
+  const again = await open({ checkSources: true });
+  expect(await reaches()).toBe(true);
+  await again.reconcile([], [{ address: B.address, macAddress: await macOf("vchtest-b") }]);
+  expect(await reaches()).toBe(false);
+  await again.unbind([B.address, "172.31.250.77"]);
+  expect((await run("ip", "neigh", "show", "dev", BRIDGE, "nud", "permanent")).output).toBe("");
+});

@@ -1,4 +1,5 @@
 /** What the engine has told of the container's peers, and what names mean by it. Kept on disk for starts without an engine. */
+import { randomInt } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { reverseAddress } from "../../src/format/dns-message.ts";
 import type { PeerNetwork } from "../../src/link/guest-configuration.ts";
@@ -9,7 +10,6 @@ const FILE_LIMIT = 4 * 1024 * 1024;
 export class PeerNames {
   #networks: PeerNetwork[] | undefined;
   readonly #file: string;
-  #turn = 0;
 
   constructor(file: string) {
     this.#file = file;
@@ -30,8 +30,8 @@ export class PeerNames {
   }
 
   /**
-   * Addresses of `name` or `name.network` (lower case), the next one first at each call, so that peers of one name share the
-   * load. Undefined when it is no peer.
+   * Addresses of `name` or `name.network` (lower case), beginning with another one at each call, so that peers of one name
+   * share the load. Undefined when it is no peer.
    */
   addresses(name: string): string[] | undefined {
     for (const network of this.#networks ?? []) {
@@ -39,7 +39,8 @@ export class PeerNames {
       const plain = name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
       const found = network.peers.filter(({ names }) => names.includes(plain)).flatMap((peer) => peer.addresses);
       if (found.length === 0) continue;
-      const first = this.#turn++ % found.length;
+      // At random: programs ask for IPv4 and IPv6 in turn, so counting would favour some.
+      const first = randomInt(found.length);
       return [...found.slice(first), ...found.slice(0, first)];
     }
     return undefined;

@@ -8,7 +8,7 @@ import { EngineError, invalid, notFound } from "../errors.ts";
 import { newId, newToken, uuidOf, virtualMachineName } from "../identifiers.ts";
 import type { StoredImage } from "../images/contract.ts";
 import { SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
-import { adaptersOf, type MadeEndpoints, makeEndpoints, wantedEndpoints } from "../networks/endpoints.ts";
+import { adaptersOf, bindingsOf, type MadeEndpoints, makeEndpoints, wantedEndpoints } from "../networks/endpoints.ts";
 import { CONSOLE_LOG, RW_DISK } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { capabilitySet } from "./capabilities.ts";
@@ -92,12 +92,15 @@ export async function createContainer(
     };
     const container = new Container(document, (self, session) => followSession(context, self, session));
     container.timeline.mark("create", begun);
+    // Kept for as long as the container exists: somebody else, such as vSphere HA, may power its VM on.
+    await context.networks.bind(bindingsOf(context, document));
     await makeVirtualMachine(context, container, image, size);
     container.timeline.mark("created");
     publishContainer(context.events, container, "create");
     return { Id: id, Warnings: warnings };
   } catch (error) {
     for (const name of madeVolumes) await removeMadeVolume(context, name);
+    if (places && !context.table.byId(id)) await context.networks.unbind(bindingsOf(context, places));
     throw error instanceof NetworkError
       ? new EngineError(error.code === "invalid" ? "invalid" : "conflict", error.message, { cause: error })
       : error;

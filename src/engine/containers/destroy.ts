@@ -1,6 +1,7 @@
 /** Take a container's VM apart and let go of everything it had: name, ports, anonymous volumes. */
 import type { EngineContext } from "../context.ts";
 import { EngineError } from "../errors.ts";
+import { bindingsOf } from "../networks/endpoints.ts";
 import { RW_DISK } from "../paths.ts";
 import type { Container } from "./container.ts";
 import { publishContainer, volumeMounts } from "./container-events.ts";
@@ -32,6 +33,7 @@ export async function destroyContainer(
     release();
   }
   container.timeline.mark("destroyed");
+  await context.networks.unbind(bindingsOf(context, container.document));
   context.table.destroyed(container);
   container.status = "dead";
   publishContainer(context.events, container, "destroy");

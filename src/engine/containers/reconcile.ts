@@ -5,7 +5,7 @@ import { decodeState } from "../../link/guest-configuration-codec.ts";
 import type { PublishingEndpoint } from "../../network/contract.ts";
 import type { VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
-import { gatewayEndpoint } from "../networks/endpoints.ts";
+import { bindingsOf, gatewayEndpoint } from "../networks/endpoints.ts";
 import { removeSurplus } from "../networks/surplus.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
@@ -86,7 +86,10 @@ async function republish(context: EngineContext): Promise<void> {
     const sameNetwork = endpoints.get(endpoint.networkId) ?? [];
     endpoints.set(endpoint.networkId, [...sameNetwork, publishingEndpoint(container, endpoint)]);
   }
-  const { published, failures } = await context.networks.reconcile(endpoints);
+  const { published, failures } = await context.networks.reconcile(
+    endpoints,
+    context.table.all().flatMap(({ document }) => bindingsOf(context, document)),
+  );
   for (const [id, ports] of published) {
     const container = context.table.byId(id);
     if (container) container.published = ports;

@@ -10,6 +10,7 @@ import type { GuestEvent, HealthProbe } from "../../link/operations.ts";
 import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { HEALTH_LOG_LENGTH, HEALTH_OUTPUT_LENGTH, LAST_WORD_GRACE, POWER_OFF_GRACE } from "../limits.ts";
+import { bindingsOf } from "../networks/endpoints.ts";
 import { liveNetwork } from "../networks/surroundings.ts";
 import { formatTime, nowNanoseconds, parseTime } from "../time.ts";
 import { within } from "../waiting.ts";
@@ -381,13 +382,18 @@ async function acknowledge(context: EngineContext, container: Container, off: Pr
   await Promise.race([asked, off.catch(() => undefined)]);
 }
 
+async function releaseNetworks(context: EngineContext, container: Container): Promise<void> {
+  await context.networks.withdraw(container.id);
+  await context.networks.unbind(bindingsOf(context, container.document));
+}
+
 /** Its VM was deleted by somebody else, or moved out of our sight; should it come back, it is taken up again. */
 function disappeared(context: EngineContext, container: Container): void {
   if (container.status === "removing") return;
   if (container.isRunning) container.exited(EXIT_KILLED);
   container.status = "dead";
   context.table.drop(container);
-  void context.networks.withdraw(container.id).catch((error: unknown) => {
+  void releaseNetworks(context, container).catch((error: unknown) => {
     context.log(`container ${container.name}: ${error instanceof Error ? error.message : error}`);
   });
   publishContainer(context.events, container, "destroy");

@@ -9,7 +9,7 @@ import { EngineError } from "../errors.ts";
 import type { GuestOwner } from "../guests/guest-links.ts";
 import { chooseMac, newId, newToken, shortId, uuidOf } from "../identifiers.ts";
 import { LOADER_MEMORY_MB, LOADER_START_TIMEOUT, SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
-import { networkPrefixLength } from "../networks/network-table.ts";
+import { type NetworkBinding, networkPrefixLength } from "../networks/network-table.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { deferred, OperationQueue, within } from "../waiting.ts";
 import type { LoaderDisk } from "./contract.ts";
@@ -34,6 +34,7 @@ export class Loader implements GuestOwner {
   readonly #token = newToken();
   #machine: Promise<VirtualMachineReference> | undefined;
   #on: Promise<void> | undefined;
+  #binding: NetworkBinding | undefined;
   #address: { address: string; release(): void } | undefined;
 
   constructor(context: InfrastructureContext) {
@@ -73,6 +74,7 @@ export class Loader implements GuestOwner {
       await vsphere.powerOff(machine);
       await vsphere.destroyVm(machine, { keepDisks: [...this.#attached.values()] });
     } finally {
+      if (this.#binding) await this.#context.networks.unbind([this.#binding]);
       this.#address?.release();
     }
   }
@@ -102,6 +104,8 @@ export class Loader implements GuestOwner {
       lease.address,
       new Set(view.list().flatMap((vm) => vm.networkAdapters.map((nic) => nic.macAddress))),
     );
+    this.#binding = { networkId: networks.bridge.id, address: lease.address, macAddress: mac };
+    await networks.bind([this.#binding]);
     const hostname = `loader-${shortId(this.id)}`;
     const configuration: LoaderConfiguration = {
       version: 1,

@@ -11,7 +11,15 @@ import type { EngineContext } from "../context.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { ADAPTER_LIMIT, CONTROL_MOVE_TIMEOUT } from "../limits.ts";
 import type { EndpointSettings } from "./endpoint-fields.ts";
-import { adapterOf, controlOf, gatewayEndpoint, hiddenControl, makeEndpoint, renumbered } from "./endpoints.ts";
+import {
+  adapterOf,
+  bindingsOf,
+  controlOf,
+  gatewayEndpoint,
+  hiddenControl,
+  makeEndpoint,
+  renumbered,
+} from "./endpoints.ts";
 import type { NetworkRecord } from "./network-record.ts";
 import { asEngineError } from "./network-table.ts";
 import { liveNetwork } from "./surroundings.ts";
@@ -59,6 +67,7 @@ async function addEndpoint(
   // A running guest keeps its hidden vNIC: the control link is on it.
   const control = wasHidden && !container.isRunning ? (controlOf(endpoints) ?? before.control) : before.control;
   const document: ContainerDocument = { ...before, endpoints, control };
+  await context.networks.bind(bindingsOf(context, document));
   await change(context, container, document, {
     addNetworkAdapters: [adapterOf(context, network.id, endpoint.macAddress)],
     ...(control === before.control ? {} : { removeNetworkAdapters: [{ macAddress: before.control.macAddress }] }),
@@ -85,7 +94,10 @@ export async function disconnectNetwork(
     await refuseUnfit(container);
     const endpoint = container.document.endpoints[name];
     if (!endpoint) throw new EngineError("forbidden", `container ${container.id} is not connected to network ${name}`);
+    const before = bindingsOf(context, container.document);
     await removeEndpoint(context, container, name, endpoint, force);
+    const kept = new Set(bindingsOf(context, container.document).map(({ macAddress }) => macAddress));
+    await context.networks.unbind(before.filter(({ macAddress }) => !kept.has(macAddress)));
     publish(context, container, networkId, name, "disconnect");
   });
 }
@@ -124,12 +136,15 @@ async function removeEndpoint(
       ? [{ macAddress: endpoint.macAddress }]
       : [];
     if (!container.isRunning) {
+      await context.networks.bind(bindingsOf(context, document));
       await change(context, container, document, { addNetworkAdapters: hidden, removeNetworkAdapters: gone });
       return;
     }
     // The way for the control link comes first; should we be cut off here, the next start takes the vNIC away.
-    if (hidden.length > 0)
+    if (hidden.length > 0) {
+      await context.networks.bind(bindingsOf(context, document));
       await context.vsphere.reconfigureVm(container.virtualMachine, { addNetworkAdapters: hidden });
+    }
     container.document = document;
     try {
       await tellGuest(context, container, carriesControl);

@@ -9,7 +9,7 @@ import { conflict, EngineError, invalid, notImplemented } from "../errors.ts";
 import { chooseMac, newId } from "../identifiers.ts";
 import { checkEndpoint, type EndpointSettings, INTERFACE_NAME_OPTION } from "./endpoint-fields.ts";
 import { NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
-import { blockOf, networkPrefixLength } from "./network-table.ts";
+import { blockOf, type NetworkBinding, networkPrefixLength } from "./network-table.ts";
 
 export interface WantedEndpoint {
   network: NetworkRecord;
@@ -214,6 +214,21 @@ export function gatewayEndpoint(
   const priority = ({ given }: EndpointRecord): number => given.GwPriority ?? 0;
   candidates.sort(([a, one], [b, other]) => priority(other) - priority(one) || (a < b ? -1 : 1));
   return candidates[0]?.[1];
+}
+
+/** Which adapter of a container has which address. */
+export function bindingsOf(
+  { networks }: Pick<InfrastructureContext, "networks">,
+  { endpoints, control }: Pick<ContainerDocument, "endpoints" | "control">,
+): NetworkBinding[] {
+  const places = Object.values(endpoints).map(({ networkId, address, macAddress }) => ({
+    networkId,
+    address,
+    macAddress,
+  }));
+  if (places.some(({ macAddress }) => macAddress === control.macAddress)) return places;
+  const { macAddress, address, networkId = networks.bridge.id } = control;
+  return [{ macAddress, address, networkId }, ...places];
 }
 
 /** Addresses of a network that containers hold, running or not: they keep them for as long as they exist. */

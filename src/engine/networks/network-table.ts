@@ -1,5 +1,6 @@
 /** All networks of the VCH: their records, and the gateway that this process is on each of them. */
 import type {
+  AddressBinding,
   AddressLease,
   BridgeNetwork,
   NameLookup,
@@ -39,6 +40,11 @@ export interface NetworkTableOptions {
   addressesInUse(networkId: string): Iterable<string>;
   names(network: NetworkRecord): NameLookup | undefined;
   log: (message: string) => void;
+}
+
+/** An adapter's address on a network. */
+export interface NetworkBinding extends AddressBinding {
+  networkId: string;
 }
 
 interface Gateway {
@@ -220,6 +226,7 @@ export class NetworkTable {
       allowedPorts: [linkPort],
       internal: record.internal,
       masquerade: masquerade === undefined || ["true", "1", ""].includes(masquerade),
+      checkSources: true,
       reserved: Object.values(block.auxiliary),
       leaseRange: block.ipRange,
       addressesInUse: () => addressesInUse(record.id),
@@ -261,6 +268,16 @@ export class NetworkTable {
     return await gateway.bridge.publish(withDefaultAddress(endpoint, address));
   }
 
+  /** Makes addresses usable for these adapters and no others. Networks without a gateway of ours are left out. */
+  async bind(bindings: readonly NetworkBinding[]): Promise<void> {
+    for (const [id, group] of byNetwork(bindings)) await this.#gateways.get(id)?.bridge.bind(group);
+  }
+
+  async unbind(bindings: readonly NetworkBinding[]): Promise<void> {
+    for (const [id, group] of byNetwork(bindings))
+      await this.#gateways.get(id)?.bridge.unbind(group.map(({ address }) => address));
+  }
+
   async withdraw(containerId: string): Promise<void> {
     for (const { bridge } of this.#gateways.values()) await bridge.withdraw(containerId);
   }
@@ -268,13 +285,16 @@ export class NetworkTable {
   /** After a start: what running containers publish, by network. Ports that cannot be had are answered. */
   async reconcile(
     endpoints: ReadonlyMap<string, readonly PublishingEndpoint[]>,
+    bindings: readonly NetworkBinding[],
   ): Promise<{ published: Map<string, PublishedPort[]>; failures: { containerId: string; error: NetworkError }[] }> {
     const published = new Map<string, PublishedPort[]>();
     const failures: { containerId: string; error: NetworkError }[] = [];
+    const bound = byNetwork(bindings);
     for (const [id, { bridge }] of this.#gateways) {
       const address = this.#records.get(id)?.options[NETWORK_OPTION.hostBinding];
       const result = await bridge.reconcile(
         (endpoints.get(id) ?? []).map((endpoint) => withDefaultAddress(endpoint, address)),
+        bound.get(id) ?? [],
       );
       for (const [containerId, ports] of result.published) published.set(containerId, ports);
       failures.push(...result.failures);
@@ -286,6 +306,13 @@ export class NetworkTable {
   isOpen(id: string): boolean {
     return this.#gateways.has(id);
   }
+}
+
+function byNetwork(bindings: readonly NetworkBinding[]): Map<string, AddressBinding[]> {
+  const groups = new Map<string, AddressBinding[]>();
+  for (const { networkId, address, macAddress } of bindings)
+    groups.set(networkId, [...(groups.get(networkId) ?? []), { address, macAddress }]);
+  return groups;
 }
 
 /** `com.docker.network.bridge.host_binding_ipv4` counts where -p names no address. */

@@ -121,6 +121,8 @@ function fakeBridge({ interfaceName, subnet, gateway, ...options }: BridgeNetwor
       leaseRange: options.leaseRange,
       inUse: options.addressesInUse,
     }),
+    bind: async () => undefined,
+    unbind: async () => undefined,
     publish: async (endpoint) => {
       const ports = endpoint.ports.map(
         ({ containerPort, protocol, hostPort }): PublishedPort => ({

@@ -129,6 +129,14 @@ export class HypervisorError extends Error {
   }
 }
 
+/** What VMs on a port group may do, in vSphere's words. */
+export interface PortGroupSecurity {
+  /** Send from another address than their adapter's. `macChanges` without it has no effect here: the two are one switch. */
+  forgedTransmits: boolean;
+  /** Receive what is for others. */
+  allowPromiscuous: boolean;
+}
+
 export interface Hypervisor {
   /** `kvm` only when a tiny guest really booted with it. */
   readonly accelerator: { kind: "kvm" | "tcg"; reason: string };
@@ -138,7 +146,8 @@ export interface Hypervisor {
    * power-on was interrupted; an interrupted suspend is undone. Definitions must name the devices that are plugged now.
    */
   adopt(known: MachineDefinition[]): Promise<RunningMachine[]>;
-  makePortGroup(name: string): Promise<{ bridge: string }>;
+  /** Also changes what VMs that are plugged in from now on may do. Nothing of it unless said otherwise. */
+  makePortGroup(name: string, security?: PortGroupSecurity): Promise<{ bridge: string }>;
   removePortGroup(name: string): Promise<void>;
   portGroups(): Promise<{ name: string; bridge: string }[]>;
   /**

@@ -7,6 +7,7 @@ import {
   HypervisorError,
   type MachineDefinition,
   type MachineEvents,
+  type PortGroupSecurity,
   type RunningMachine,
 } from "./contract.ts";
 import type { DiskRoots } from "./disks/disk-files.ts";
@@ -270,8 +271,8 @@ export class QemuHypervisor implements Hypervisor {
     }
   }
 
-  async makePortGroup(name: string): Promise<{ bridge: string }> {
-    return this.#network.make(name);
+  async makePortGroup(name: string, security?: PortGroupSecurity): Promise<{ bridge: string }> {
+    return this.#network.make(name, security);
   }
 
   async removePortGroup(name: string): Promise<void> {

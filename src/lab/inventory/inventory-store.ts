@@ -34,6 +34,15 @@ export interface StoredPortGroup {
   name: string;
   vlanId: number;
   virtualSwitch: string;
+  /** vSphere's defaults of a standard switch when it is missing. */
+  security?: PortSecurity;
+}
+
+/** HostNetworkSecurityPolicy. */
+export interface PortSecurity {
+  allowPromiscuous: boolean;
+  macChanges: boolean;
+  forgedTransmits: boolean;
 }
 
 export interface StoredRole {

@@ -1,12 +1,16 @@
 import { LabFault, notSupported } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Folder } from "../inventory/folder.ts";
-import type { StoredPortGroup } from "../inventory/inventory-store.ts";
+import type { PortSecurity, StoredPortGroup } from "../inventory/inventory-store.ts";
 import { Network } from "../inventory/network.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 
 const NAME_LIMIT = 80;
+/** What a standard switch of vSphere allows when nobody says otherwise. */
+const DEFAULT_SECURITY: PortSecurity = { allowPromiscuous: false, macChanges: true, forgedTransmits: true };
+/** Of the port groups that the lab has from the start: containers of strangers may be on them. */
+const STRICT_SECURITY: PortSecurity = { allowPromiscuous: false, macChanges: false, forgedTransmits: false };
 
 /** The host's virtual switches and port groups. A port group is a bridge of the hypervisor. */
 export class NetworkSystem extends ManagedObject {
@@ -27,11 +31,11 @@ export class NetworkSystem extends ManagedObject {
   }
 
   /** Makes a port group unless it is there, and its Network in any case. */
-  async ensurePortGroup(name: string, virtualSwitch = "vSwitch0"): Promise<void> {
+  async ensurePortGroup(name: string, virtualSwitch = "vSwitch0", security = STRICT_SECURITY): Promise<void> {
     const { store, naming } = this.context;
     let stored = store.inventory.portGroups.find((group) => group.name === name);
     if (!stored) {
-      stored = { id: naming.network(name, store.nextNumber()), name, vlanId: 0, virtualSwitch };
+      stored = { id: naming.network(name, store.nextNumber()), name, vlanId: 0, virtualSwitch, security };
       store.inventory.portGroups.push(stored);
     }
     await this.activate(stored);
@@ -40,7 +44,7 @@ export class NetworkSystem extends ManagedObject {
   /** Brings a port group of the index to life. */
   async activate(stored: StoredPortGroup): Promise<void> {
     const { context } = this;
-    await context.hypervisor.makePortGroup(stored.name);
+    await context.hypervisor.makePortGroup(stored.name, stored.security ?? DEFAULT_SECURITY);
     if (context.host.networks.some((network) => network.name === stored.name)) return;
     const network = new Network(context, { type: "Network", value: stored.id }, stored.name, this.folder);
     context.registry.add(network);
@@ -91,7 +95,7 @@ export class NetworkSystem extends ManagedObject {
       throw notFound(String(spec.vswitchName));
     if (spec.vlanId !== 0)
       throw notSupported("VLANs: every port group of the lab is a network of its own; use VLAN 0.");
-    await this.ensurePortGroup(name, String(spec.vswitchName));
+    await this.ensurePortGroup(name, String(spec.vswitchName), securityOf(spec));
     await this.context.store.save();
   }
 
@@ -125,15 +129,27 @@ export class NetworkSystem extends ManagedObject {
           spec: data("HostVirtualSwitchSpec", { numPorts, policy }),
         }),
       ),
-      portgroup: inventory.portGroups.map(({ name, vlanId, virtualSwitch }) =>
-        data("HostPortGroup", {
+      portgroup: inventory.portGroups.map(({ name, vlanId, virtualSwitch, security = DEFAULT_SECURITY }) => {
+        const own = data("HostNetworkPolicy", { security: data("HostNetworkSecurityPolicy", { ...security }) });
+        return data("HostPortGroup", {
           key: `key-vim.host.PortGroup-${name}`,
-          computedPolicy: policy,
-          spec: data("HostPortGroupSpec", { name, vlanId, vswitchName: virtualSwitch, policy }),
-        }),
-      ),
+          computedPolicy: own,
+          spec: data("HostPortGroupSpec", { name, vlanId, vswitchName: virtualSwitch, policy: own }),
+        });
+      }),
     });
   }
+}
+
+/** A policy that says nothing of something leaves it as the switch has it. */
+function securityOf(spec: DataObject): PortSecurity {
+  const policy = spec.policy as DataObject | undefined;
+  const given = policy?.security as Partial<PortSecurity> | undefined;
+  return {
+    allowPromiscuous: given?.allowPromiscuous ?? DEFAULT_SECURITY.allowPromiscuous,
+    macChanges: given?.macChanges ?? DEFAULT_SECURITY.macChanges,
+    forgedTransmits: given?.forgedTransmits ?? DEFAULT_SECURITY.forgedTransmits,
+  };
 }
 
 function requireName(name: string): void {

@@ -34,8 +34,10 @@ export function askUdp(
       if (answers(message, id, question)) finish(() => resolve(withId(message, question.id)));
     });
     // A connected socket takes datagrams of this server only, and hears of "port unreachable".
-    socket.connect(port, server, () => {
-      if (!finished) socket.send(withId(query, id));
+    socket.connect(port, server, (...[error]: [Error?]) => {
+      // Also called when there is no route to the server.
+      if (error) finish(() => reject(error));
+      else if (!finished) socket.send(withId(query, id));
     });
   });
 }

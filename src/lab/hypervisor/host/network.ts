@@ -1,25 +1,41 @@
 /** Linux bridges (one per port group) and the taps of network adapters, by iproute2. */
 import { access, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { HypervisorError } from "../contract.ts";
+import { HypervisorError, type PortGroupSecurity } from "../contract.ts";
 import { bridgeAddress, bridgeName, interfacePrefix } from "./interface-names.ts";
 
 const PORT_GROUP_LIMIT = 1000;
 const IP_TIMEOUT_MS = 10_000;
 
-/** Run several `ip` commands with one process. */
-async function ip(commands: readonly string[]): Promise<void> {
+const NOTHING_ALLOWED: PortGroupSecurity = { forgedTransmits: false, allowPromiscuous: false };
+
+/** A tap and the adapter that it is for. */
+export interface TapAttachment {
+  tap: string;
+  portGroup: string;
+  macAddress: string;
+  connected: boolean;
+}
+
+const ip = (commands: readonly string[]): Promise<void> => batch("ip", commands);
+const bridge = (commands: readonly string[]): Promise<void> => batch("bridge", commands);
+
+/** Run several commands of iproute2 with one process. */
+async function batch(program: "ip" | "bridge", commands: readonly string[]): Promise<void> {
   if (commands.length === 0) return;
   let child: Bun.Subprocess<Uint8Array<ArrayBuffer>, "ignore", "pipe">;
   try {
-    child = Bun.spawn(["ip", "-batch", "-"], {
+    child = Bun.spawn([program, "-batch", "-"], {
       stdin: new TextEncoder().encode(`${commands.join("\n")}\n`),
       stdout: "ignore",
       stderr: "pipe",
       timeout: IP_TIMEOUT_MS,
     });
   } catch {
-    throw new HypervisorError("HostConfigFault", "port groups need the command ip; install the package iproute2");
+    throw new HypervisorError(
+      "HostConfigFault",
+      "port groups need the commands ip and bridge; install the package iproute2",
+    );
   }
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
   if (code === 0) return;
@@ -40,6 +56,7 @@ export class HostNetwork {
   readonly prefix: string;
   readonly #file: string;
   #portGroups: string[] | undefined;
+  readonly #security = new Map<string, PortGroupSecurity>();
   /** Changes of the port group list happen one after another. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -77,7 +94,8 @@ export class HostNetwork {
     return (await this.#load()).map((name) => ({ name, bridge: this.bridge(name) }));
   }
 
-  make(portGroup: string): Promise<{ bridge: string }> {
+  make(portGroup: string, security = NOTHING_ALLOWED): Promise<{ bridge: string }> {
+    this.#security.set(portGroup, security);
     return this.#serialized(async () => {
       const names = await this.#load();
       if (!names.includes(portGroup)) {
@@ -124,7 +142,7 @@ export class HostNetwork {
   }
 
   /** Attach taps to their port groups' bridges. The tap of a disconnected adapter stays down. */
-  async attach(taps: readonly { tap: string; portGroup: string; connected: boolean }[]): Promise<void> {
+  async attach(taps: readonly TapAttachment[]): Promise<void> {
     const known = new Set(await this.#load());
     for (const { portGroup } of taps) {
       if (!known.has(portGroup))
@@ -136,6 +154,21 @@ export class HostNetwork {
           `link set dev ${tap} master ${this.bridge(portGroup)} addrgenmode none ${connected ? "up" : "down"}`,
       ),
     );
+    await bridge(taps.flatMap((attachment) => this.#guard(attachment)));
+  }
+
+  /**
+   * What a vSwitch holds a guest to. A locked port takes frames from its own address only, which is written down here
+   * instead of learned; without flooding it gets no frames that are for others. (Locked ports need Linux 5.18.)
+   */
+  #guard({ tap, portGroup, macAddress }: TapAttachment): string[] {
+    const { forgedTransmits, allowPromiscuous } = this.#security.get(portGroup) ?? NOTHING_ALLOWED;
+    const flood = allowPromiscuous || forgedTransmits ? "on" : "off";
+    if (forgedTransmits) return [`link set dev ${tap} learning on locked off flood ${flood}`];
+    return [
+      `link set dev ${tap} learning off locked on flood ${flood}`,
+      `fdb replace ${macAddress} dev ${tap} master static`,
+    ];
   }
 
   async setLink(tap: string, connected: boolean): Promise<void> {
