@@ -45,3 +45,9 @@ export function isolinuxConfiguration(commandLine: string): string {
     "",
   ].join("\n");
 }
+
+/** SHA-256 of isolinux without the table that is filled in on each medium: its bytes 8 to 63. */
+export function isolinuxDigest(loader: Uint8Array): string {
+  const hash = new Bun.CryptoHasher("sha256").update(loader.subarray(0, 8)).update(loader.subarray(64));
+  return hash.digest("hex");
+}

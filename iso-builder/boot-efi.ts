@@ -1,5 +1,5 @@
 import { makeFat } from "../src/format/fat/writer";
-import { addPeSections, readPe, type SecureBootSigner, signPe } from "../src/format/pe";
+import { addPeSections, peSection, readPe, type SecureBootSigner, signPe } from "../src/format/pe";
 import type { ReadPackage } from "./package-files";
 import { bytesOf } from "./spool";
 
@@ -56,6 +56,17 @@ export function makeEfiImage(
     kernelOffset: start + (offsets.get(".linux") ?? 0),
     initrdOffset: start + (offsets.get(".initrd") ?? 0),
   };
+}
+
+const ownSections = new Set([".osrel", ".cmdline", ".linux", ".initrd"]);
+
+/** SHA-256 of the stub's sections, the same before and after ours were added. */
+export function stubDigest(program: Uint8Array): string {
+  const hash = new Bun.CryptoHasher("sha256");
+  for (const { name } of readPe(program).sections) {
+    if (!ownSections.has(name)) hash.update(`${name}\n`).update(peSection(program, name) ?? "");
+  }
+  return hash.digest("hex");
 }
 
 /** What names the image where firmware or tools list it. */

@@ -2,8 +2,8 @@ import { X509Certificate } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
 import { bytesContent, type IsoContent, type IsoFile, type IsoNode, planIso } from "../src/format/iso9660";
 import { planSquashfs } from "../src/format/squashfs";
-import { addBiosLoader, isolinuxConfiguration } from "./boot-bios";
-import { type EfiImage, findEfiStub, makeEfiImage, osRelease } from "./boot-efi";
+import { addBiosLoader, isolinuxConfiguration, isolinuxDigest } from "./boot-bios";
+import { type EfiImage, findEfiStub, makeEfiImage, osRelease, stubDigest } from "./boot-efi";
 import { kernelCommandLine } from "./command-line";
 import { chooseCompression } from "./compression";
 import { makeInitramfs } from "./initramfs";
@@ -181,10 +181,10 @@ async function addBoot(
   const efi: IsoFile | undefined = stub && { type: "file", mode: 0o644, content: bytesContent(new Uint8Array(0)) };
   if (efi !== undefined) medium.add("boot/efi.img", efi);
   const manifest: Manifest["boot"] = {
-    ...(bios !== undefined && { bios: { sha256: await sha256(bios.content) } }),
+    ...(bios !== undefined && { bios: { sha256: isolinuxDigest(await bytesOf(bios.content)) } }),
     ...(stub !== undefined && {
       efi: {
-        stubSha256: new Bun.CryptoHasher("sha256").update(stub).digest("hex"),
+        stubSha256: stubDigest(stub),
         ...(secureBoot !== undefined && {
           signedBy: new X509Certificate(secureBoot.certificatePem).fingerprint256.replaceAll(":", "").toLowerCase(),
         }),

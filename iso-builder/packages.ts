@@ -2,11 +2,12 @@ import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { sha256, spooledFile } from "./spool";
 
+/** Boot loaders for BIOS and UEFI, and a shell that needs no library: for images of any distribution's packages. */
+export const bootPackages: readonly string[] = ["isolinux", "syslinux-common", "systemd-boot-efi", "busybox-static"];
+
 /** What the bootstrap ISO is made of on a Debian machine. */
 export const defaultPackages: readonly string[] = [
-  "isolinux",
-  "syslinux-common",
-  "busybox-static",
+  ...bootPackages,
   "libc6",
   "e2fsprogs",
   "libext2fs2",
@@ -50,6 +51,27 @@ export async function fetchDebianPackages(cacheDirectory: string, names: readonl
   }
   await Bun.write(join(cacheDirectory, "packages.json"), `${JSON.stringify(fetched, null, 2)}\n`);
   return fetched;
+}
+
+/** Packages that configure a running system; the image is none. */
+const notForImages = /^(debconf|cdebconf|debconf-2\.0|dpkg|perl-base|install-info|init-system-helpers|lsb-base|tar)$/;
+const MAX_DEPENDENCIES = 200;
+
+/** The packages that Debian packages need, themselves included, by name. @throws Error on a machine without apt */
+export async function debianDependencies(names: readonly string[]): Promise<string[]> {
+  if (names.length === 0) return [];
+  for (const name of names) {
+    if (!/^[a-z0-9][a-z0-9.+-]+$/.test(name)) throw new Error(`"${name}" is not the name of a Debian package`);
+  }
+  const kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+  const text = await run(["apt-cache", "depends", "--recurse", ...kinds.map((kind) => `--no-${kind}`), ...names]);
+  const found = text
+    .split("\n")
+    .filter((line) => /^[a-z0-9][a-z0-9.+-]+(:\w+)?$/.test(line) && !line.endsWith(":i386"));
+  const needed = [...new Set([...names, ...found])].filter((name) => !notForImages.test(name) && !name.includes(":"));
+  if (needed.length > MAX_DEPENDENCIES)
+    throw new Error(`${names.join(", ")} need more than ${MAX_DEPENDENCIES} packages`);
+  return needed;
 }
 
 async function kernelBehind(metapackage: string): Promise<string> {

@@ -5,7 +5,7 @@ import { CommandError } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
 import { downCommand } from "./down.ts";
 import { envCommand } from "./env.ts";
-import { isoCommand } from "./iso.ts";
+import { isoCommand } from "./iso/index.ts";
 import { labCommand } from "./lab.ts";
 import { roleCommand } from "./role.ts";
 import { serveCommand } from "./serve.ts";

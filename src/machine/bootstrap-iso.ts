@@ -1,41 +1,113 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type BuiltIso, buildIso } from "../../iso-builder/index.ts";
-import { DEFAULT_KERNEL_PACKAGE, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages.ts";
+import { type BuiltIso, buildIso, type IsoBuildOptions, type KernelSource } from "../../iso-builder/index.ts";
+import {
+  bootPackages,
+  DEFAULT_KERNEL_PACKAGE,
+  debianDependencies,
+  defaultPackages,
+  fetchDebianPackages,
+} from "../../iso-builder/packages.ts";
+import { fetchPhoton, fetchRpmPackages, type PhotonKernel, readKeyFiles } from "../../iso-builder/photon.ts";
 import { embeddedGuestPrograms } from "./assets.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
+import { BUILD } from "./build.ts";
 import type { StatePaths } from "./paths.ts";
 
-export interface BootstrapIsoRequest {
+type PassedOn = Pick<
+  IsoBuildOptions,
+  "kernelArguments" | "modules" | "addFiles" | "caCertificates" | "timezone" | "secureBoot" | "compression"
+>;
+
+export interface BootstrapIsoRequest extends PassedOn {
   out: string;
-  /** A Debian kernel .deb, a directory with vmlinuz and modules, or undefined for the distribution's package. */
-  kernel?: { kind: "deb" | "directory"; path: string };
-  kernelArguments?: string[];
+  /** A package, a folder, a Photon release, or undefined for Debian's kernel for virtual machines. */
+  kernel?: KernelSource | ({ kind: "photon" } & PhotonKernel);
+  /** RPM repositories: folders or URLs. */
+  repositories?: string[];
+  /** OpenPGP public keys that RPM packages must be signed by. */
+  rpmKeyFiles?: string[];
+  /** Takes RPM packages out of a repository without a signature, on its checksums alone. */
+  allowUnsigned?: boolean;
+  /** Local packages, which then are all that is used: nothing is fetched from Debian. */
+  packageFiles?: string[];
+  /** Names of further packages, from the RPM repositories if there are any, otherwise from Debian. */
+  addPackages?: string[];
+  /** Another tether than the embedded one. */
+  tether?: string;
   packages: StatePaths["packages"];
   say: (line: string) => void;
 }
 
-/** Builds a bootstrap ISO of the embedded guest programs and distribution packages. An interrupted build leaves the old one. */
+/** Builds a bootstrap ISO of the guest programs and distribution packages. An interrupted build leaves the old one. */
 export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<BuiltIso> {
   const programs = await embeddedGuestPrograms();
   await mkdir(dirname(request.out), { recursive: true });
-  const wanted = request.kernel === undefined ? [...defaultPackages, DEFAULT_KERNEL_PACKAGE] : defaultPackages;
-  const fetched = await fetchDebianPackages(request.packages, wanted);
-  const isKernel = ({ name }: { name: string }): boolean => name.startsWith("linux-image-");
-  const kernelPackage = fetched.find(isKernel);
-  const kernel = request.kernel ?? (kernelPackage && { kind: "deb" as const, path: kernelPackage.path });
-  if (kernel === undefined) throw new Error("No kernel package was found. Give one with: vch iso build --kernel FILE");
+  const rpmKeys = await readKeyFiles(request.rpmKeyFiles ?? []);
+  const sources = await gather(request, rpmKeys !== undefined);
+  const { out, say, tether, kernelArguments, modules, addFiles, caCertificates, timezone, secureBoot, compression } =
+    request;
   return await buildIso({
-    kernel,
-    packages: fetched.filter((found) => !isKernel(found)).map(({ path }) => path),
-    tether: await programs.tether(),
+    ...sources,
+    tether: tether ?? (await programs.tether()),
+    tetherVersion: tether === undefined ? BUILD.version : `${tether.slice(tether.lastIndexOf("/") + 1)} (given)`,
     launcher: await programs.launcher(),
     init: await programs.init(),
-    kernelArguments: request.kernelArguments,
-    out: request.out,
+    ...(kernelArguments && { kernelArguments }),
+    ...(modules && { modules }),
+    ...(addFiles && { addFiles }),
+    ...(caCertificates && { caCertificates }),
+    ...(timezone !== undefined && { timezone }),
+    ...(secureBoot && { secureBoot }),
+    ...(compression && { compression }),
+    ...(rpmKeys && { rpmKeys }),
+    out,
     architecture: "x86_64",
-    log: request.say,
+    log: say,
   });
+}
+
+/** Fetches what has to be fetched: the kernel and the packages, as files. */
+async function gather(
+  request: BootstrapIsoRequest,
+  hasKeys: boolean,
+): Promise<Pick<IsoBuildOptions, "kernel" | "packages">> {
+  const { kernel, repositories = [], rpmKeyFiles = [], addPackages = [], timezone } = request;
+  const cacheFolder = request.packages;
+  const rpm = { repositories, keyFiles: rpmKeyFiles, architecture: "x86_64" as const, cacheFolder, log: request.say };
+  const usesRepository = kernel?.kind === "photon" || repositories.length > 0;
+  if (usesRepository && !hasKeys && request.allowUnsigned !== true) {
+    throw new Error(
+      "packages out of an RPM repository must be signed: give the repository's public key with --rpm-key FILE, or --allow-unsigned to trust its checksums alone",
+    );
+  }
+  const fromDebian = (names: readonly string[]) =>
+    request.packageFiles === undefined ? fetchDebianPackages(cacheFolder, names) : Promise.resolve([]);
+  const local = request.packageFiles ?? [];
+  const zone = timezone === undefined ? [] : ["tzdata"];
+  if (kernel?.kind === "photon") {
+    const photon = await fetchPhoton(kernel, [...addPackages, ...zone], rpm);
+    const boot = await fromDebian(bootPackages);
+    return {
+      kernel: { kind: "rpm", path: photon.kernel },
+      packages: [...boot.map(({ path }) => path), ...photon.packages, ...local],
+    };
+  }
+  const rpmPackages = repositories.length > 0 ? await fetchRpmPackages([...addPackages, ...zone], rpm) : [];
+  const further = repositories.length > 0 ? [] : await debianDependencies([...addPackages, ...zone]);
+  if (request.packageFiles !== undefined && further.length > 0) {
+    throw new Error(
+      "--add-package takes packages from a repository; with --package, give their files with --package too",
+    );
+  }
+  const names = [...new Set([...defaultPackages, ...further])];
+  const fetched = await fromDebian(kernel === undefined ? [...names, DEFAULT_KERNEL_PACKAGE] : names);
+  const isKernel = ({ name }: { name: string }): boolean => name.startsWith("linux-image-");
+  const kernelPackage = fetched.find(isKernel);
+  const source = kernel ?? (kernelPackage && { kind: "deb" as const, path: kernelPackage.path });
+  if (source === undefined) throw new Error("No kernel package was found. Give one with: vch iso build --kernel FILE");
+  const others = fetched.filter((found) => !isKernel(found)).map(({ path }) => path);
+  return { kernel: source, packages: [...others, ...rpmPackages, ...local] };
 }
 
 /** Makes the ISO of `vch up` when there is none, or when it was made by another build of this program. */
@@ -45,6 +117,7 @@ export async function ensureBootstrapIso(paths: StatePaths, say: (line: string) 
   const stamped = await readFile(stamp, "utf8").catch(() => "");
   if (stamped.trim() === digest && (await Bun.file(paths.iso).exists())) return paths.iso;
   say("Building the bootstrap ISO …");
+  // On this machine reading costs little and starting counts: not compressed.
   const built = await buildBootstrapIso({ out: paths.iso, packages: paths.packages, say });
   await writeFileAtomically(stamp, `${digest}\n`);
   say(`Bootstrap ISO: ${built.path} (${Math.round(built.size / 2 ** 20)} MiB, Linux ${built.kernelVersion})`);
