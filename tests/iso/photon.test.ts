@@ -1,0 +1,236 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { cp, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { buildIso, type IsoBuildOptions } from "../../iso-builder";
+import { bootPackages, DEFAULT_KERNEL_PACKAGE, fetchDebianPackages } from "../../iso-builder/packages";
+import { fetchPhoton, parsePhotonKernel, readKeyFiles } from "../../iso-builder/photon";
+import { verifyIso } from "../../iso-builder/verify";
+import { buildRpm, makeSigningKey, run } from "../../src/format/rpm/testing/build-rpm";
+import { boot, compileInit, standIn } from "./machine";
+
+/**
+ * A package repository in Photon's shape, made by rpmbuild, rpmsign and createrepo_c around Debian's kernel, and images out
+ * of it by every kind of kernel source. Needs apt, rpm, createrepo_c, clang, lld, QEMU and OVMF.
+ */
+const cache = process.env.VCH_PACKAGE_CACHE ?? join(tmpdir(), "vch-packages");
+const PREPARE_TIMEOUT_MS = 600_000;
+const TEST_TIMEOUT_MS = 240_000;
+
+let folder = "";
+let repository = "";
+let kernelRoot = "";
+let kernelDeb = "";
+let kernelVersion = "";
+let bootFiles: string[] = [];
+let keyFile = "";
+let init = "";
+let key: Awaited<ReturnType<typeof makeSigningKey>>;
+
+async function unpack(deb: string, target: string): Promise<string> {
+  await mkdir(target, { recursive: true });
+  await run(["dpkg-deb", "-x", deb, target]);
+  return target;
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "vch-photon-"));
+  repository = join(folder, "repository");
+  await mkdir(join(repository, "RPMS"), { recursive: true });
+  const names = [
+    DEFAULT_KERNEL_PACKAGE,
+    ...bootPackages,
+    "e2fsprogs",
+    "libc6",
+    "libext2fs2",
+    "libcom-err2",
+    "libblkid1",
+    "libuuid1",
+    "libss2",
+  ];
+  const packages = await fetchDebianPackages(cache, names);
+  const path = (name: string) => packages.find((found) => found.name.startsWith(name))?.path ?? "";
+  bootFiles = bootPackages.map(path);
+  kernelDeb = path("linux-image-");
+  init = await compileInit(folder);
+  kernelRoot = await unpack(kernelDeb, join(folder, "kernel"));
+  await rm(join(kernelRoot, "usr"), { recursive: true, force: true });
+  kernelVersion = (await readdir(join(kernelRoot, "lib/modules")))[0] ?? "";
+  const esx = join(folder, "esx");
+  await cp(kernelRoot, esx, { recursive: true });
+  // Photon compresses its modules.
+  await run(["sh", "-c", `find ${esx}/lib/modules -name '*.ko' -path '*/fs/*' -print0 | xargs -0 xz --check=crc32 -1`]);
+  key = await makeSigningKey(join(folder, "keys"));
+  keyFile = join(folder, "key.asc");
+  await Bun.write(keyFile, key.publicKey);
+  const make = async (options: Parameters<typeof buildRpm>[1]) => {
+    const made = await buildRpm(join(repository, "RPMS"), options);
+    await key.sign(made);
+  };
+  await make({
+    name: "linux-esx",
+    version: "6.1.9",
+    release: "9.ph5",
+    payload: "w1.gzdio",
+    root: await unpack(bootFiles[0] ?? "", join(folder, "old")),
+  });
+  await make({ name: "linux-esx", version: "6.1.10", release: "2.ph5", payload: "w3.zstdio", root: esx });
+  await make({
+    name: "e2fsprogs",
+    payload: "w6.xzdio",
+    root: await unpack(path("e2fsprogs"), join(folder, "e2")),
+    head: ["Requires: libext2fs.so.2", "Requires: /bin/sh", "Requires: glibc >= 2.30"],
+  });
+  const libraries = join(folder, "libraries");
+  for (const name of ["libext2fs2", "libcom-err2", "libblkid1", "libuuid1", "libss2"])
+    await unpack(path(name), libraries);
+  await make({
+    name: "e2fsprogs-libs",
+    payload: "w6.lzdio",
+    root: libraries,
+    head: ["Provides: libext2fs.so.2", "Requires: (glibc or musl)"],
+  });
+  await make({
+    name: "glibc",
+    version: "2.36",
+    payload: "w6.gzdio",
+    root: await unpack(path("libc6"), join(folder, "libc")),
+  });
+  await run(["sh", "-c", `rm -rf ${repository}/RPMS/*.build && createrepo_c --quiet ${repository}`]);
+}, PREPARE_TIMEOUT_MS);
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const sources = (locations: string[]) => ({
+  repositories: locations,
+  keyFiles: [keyFile],
+  architecture: "x86_64" as const,
+  cacheFolder: join(folder, "fetched"),
+  log: () => undefined,
+});
+
+async function build(name: string, options: Partial<IsoBuildOptions> & Pick<IsoBuildOptions, "kernel">) {
+  const { packages = [], ...others } = options;
+  const rpmKeys = await readKeyFiles([keyFile]);
+  return buildIso({
+    packages: [...bootFiles, ...packages],
+    tether: new Blob([standIn]),
+    launcher: new Blob(["launcher"]),
+    init,
+    out: join(folder, `${name}.iso`),
+    compression: { method: "zstd", level: 3 },
+    ...(rpmKeys && { rpmKeys }),
+    ...others,
+  });
+}
+
+async function photon(location: string, version = "") {
+  const kernel = parsePhotonKernel(`photon:5.0${version}`);
+  if (kernel === undefined) throw new Error("not a Photon kernel");
+  return fetchPhoton(kernel, [], sources([location]));
+}
+
+describe("an image out of a Photon repository", () => {
+  test(
+    "has the newest kernel and what it needs, boots under BIOS and UEFI, and is sound",
+    async () => {
+      const fetched = await photon(repository);
+      expect(basename(fetched.kernel)).toBe("linux-esx-6.1.10-2.ph5.x86_64.rpm");
+      expect(fetched.packages.map((path) => basename(path).replace(/-[0-9].*/, ""))).toEqual([
+        "e2fsprogs",
+        "e2fsprogs-libs",
+        "glibc",
+      ]);
+      const built = await build("photon", {
+        kernel: { kind: "rpm", path: fetched.kernel },
+        packages: fetched.packages,
+      });
+      expect(built.kernelVersion).toBe(kernelVersion);
+      expect(await verifyIso(Bun.file(built.path))).toEqual([]);
+      for (const firmware of ["bios", "efi"] as const) {
+        const output = await boot({ iso: built.path, bus: "ide", firmware });
+        expect(output).toContain("stand-in runs as 1\n");
+        expect(output).toContain("root squashfs ro");
+        expect(output).toMatch(/mke2fs 1\.\d+/);
+        expect(output).toContain(firmware === "efi" ? "started by UEFI" : "started by BIOS");
+      }
+      // Tools that we did not write read the same tree.
+      const listed = (await run(["unsquashfs", "-l", "-d", "", built.path])).split("\n");
+      expect(listed).toContain("/usr/sbin/tether");
+      const iso = (await run(["isoinfo", "-R", "-f", "-i", built.path])).trim().split("\n");
+      expect(iso).toEqual(
+        expect.arrayContaining(["/isolinux/vmlinuz", "/isolinux/initrd", "/boot/efi.img", "/root.squashfs"]),
+      );
+      const extracted = join(folder, "vmlinuz");
+      await run(["xorriso", "-osirrox", "on", "-indev", built.path, "-extract", "/isolinux/vmlinuz", extracted]);
+      const original = await Bun.file(join(kernelRoot, `boot/vmlinuz-${kernelVersion}`)).bytes();
+      expect(Buffer.from(original).equals(await Bun.file(extracted).bytes())).toBe(true);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test("comes over HTTP too, and a version can be named", async () => {
+    const server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: (request) => new Response(Bun.file(join(repository, new URL(request.url).pathname))),
+    });
+    try {
+      const fetched = await photon(`http://127.0.0.1:${server.port}`, ":6.1.9");
+      expect(basename(fetched.kernel)).toBe("linux-esx-6.1.9-9.ph5.x86_64.rpm");
+      expect(photon(`http://127.0.0.1:${server.port}`, ":5.0")).rejects.toThrow(
+        "the newest versions are 6.1.9-9.ph5, 6.1.10-2.ph5",
+      );
+    } finally {
+      await server.stop(true);
+    }
+  });
+
+  test(
+    "is refused when a package was changed, with and without new checksums, or is not signed",
+    async () => {
+      const hurt = join(folder, "hurt");
+      await cp(repository, hurt, { recursive: true });
+      const file = join(hurt, "RPMS", "glibc-2.36-1.ph5.x86_64.rpm");
+      const bytes = await Bun.file(file).bytes();
+      const at = bytes.length - 5000;
+      bytes[at] = (bytes[at] ?? 0) ^ 0xff;
+      await Bun.write(file, bytes);
+      await rm(join(folder, "fetched"), { recursive: true, force: true });
+      expect(photon(hurt)).rejects.toThrow("does not fit its sha256 checksum");
+      await run(["createrepo_c", "--quiet", hurt]);
+      const fetched = await photon(hurt);
+      const tampered = build("hurt", { kernel: { kind: "directory", path: kernelRoot }, packages: fetched.packages });
+      expect(tampered).rejects.toThrow(/glibc-2\.36.*(digest|damaged)/);
+      await tampered.catch(() => undefined);
+      await run(["rpmsign", "--delsign", join(folder, "fetched", "e2fsprogs-1.0-1.ph5.x86_64.rpm")]);
+      const unsigned = build("unsigned", {
+        kernel: { kind: "directory", path: kernelRoot },
+        packages: [join(folder, "fetched", "e2fsprogs-1.0-1.ph5.x86_64.rpm")],
+      });
+      expect(unsigned).rejects.toThrow("is not signed");
+      await unsigned.catch(() => undefined);
+    },
+    TEST_TIMEOUT_MS,
+  );
+});
+
+test(
+  "a folder, a Debian package and an RPM package with the same kernel start the same",
+  async () => {
+    const rpm = join(repository, "RPMS", "linux-esx-6.1.10-2.ph5.x86_64.rpm");
+    const sizes: number[] = [];
+    for (const kernel of [
+      { kind: "directory", path: kernelRoot },
+      { kind: "deb", path: kernelDeb },
+      { kind: "rpm", path: rpm },
+    ] as const) {
+      const built = await build(kernel.kind, { kernel, compression: { method: "gzip", level: 1 } });
+      sizes.push(Math.round(built.size / 100_000));
+      expect(await verifyIso(Bun.file(built.path))).toEqual([]);
+      const output = await boot({ iso: built.path, bus: "ide", firmware: "bios", memoryMB: 256 });
+      expect(output).toContain("stand-in runs as 1\n");
+    }
+    expect(new Set(sizes).size).toBe(1);
+  },
+  TEST_TIMEOUT_MS,
+);
