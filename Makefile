@@ -32,7 +32,8 @@ down: ## stop everything; leaves no process, bridge, tap or rule
 
 build: dist/vch ## compile dist/vch (contains everything) and the arm64 tether
 
-test: build 
+test: build ## everything; see tests/run for single stages
+	tests/setup/install-packages test
 	tests/run
 
 test-unit: dependencies ## the tests that boot nothing

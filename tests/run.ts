@@ -57,6 +57,12 @@ const STAGES: Stage[] = [
   { name: "tether", paths: ["tests/tether"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "e2e", paths: ["tests/e2e"], timeoutMilliseconds: MACHINE_TIMEOUT, wrapper: ["tests/e2e/with-environment"] },
   {
+    name: "clients",
+    paths: ["tests/clients"],
+    timeoutMilliseconds: MACHINE_TIMEOUT,
+    wrapper: ["tests/e2e/with-environment"],
+  },
+  {
     name: "stress",
     paths: ["tests/stress"],
     timeoutMilliseconds: MACHINE_TIMEOUT,

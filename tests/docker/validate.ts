@@ -67,7 +67,11 @@ export class ResponseValidator {
         problems.push(`${where}: an error of type ${JSON.stringify(type)}`);
       // Paths that are no operation have no entry in the document, and answer as they should.
       if (status === 404 && text.includes("page not found")) return problems;
-      return [...problems, ...this.problems(method, path, status, parse(text))];
+      const described =
+        this.#operation(method, path) === undefined
+          ? this.#check(where, ERROR, parse(text))
+          : this.problems(method, path, status, parse(text));
+      return [...problems, ...described];
     }
     const operation = this.#operation(method, path);
     if (operation === undefined) return [...problems, `${where}: not in the API document`];

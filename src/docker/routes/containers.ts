@@ -27,7 +27,7 @@ export function containerRoutes({ engine }: RouterOptions): Hono<ApiEnvironment>
 
   app.post("/containers/create", async (c) => {
     const body = await jsonBody<ContainerCreateBody>(c, "ContainerCreate");
-    const created = await containers.create(textQuery(c, "name"), body, textQuery(c, "platform"));
+    const created = await containers.create(textQuery(c, "name"), withoutQuery(c, body), textQuery(c, "platform"));
     return c.json(created, 201);
   });
 
@@ -138,4 +138,16 @@ function stopOptions(c: ApiContext): { timeoutSeconds?: number; signal?: string 
     ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
     ...(signal === undefined ? {} : { signal }),
   };
+}
+
+/** Parameters of the query that some clients (dockerode) repeat in the body, where Docker overlooks them. */
+const REPEATED_PARAMETERS = ["name", "platform"];
+
+function withoutQuery(c: ApiContext, body: ContainerCreateBody): ContainerCreateBody {
+  const repeated = Object.entries(body).filter(
+    ([name, value]) => REPEATED_PARAMETERS.includes(name) && value === c.req.query(name),
+  );
+  if (repeated.length === 0) return body;
+  const names = repeated.map(([name]) => name);
+  return Object.fromEntries(Object.entries(body).filter(([name]) => !names.includes(name))) as ContainerCreateBody;
 }

@@ -1,0 +1,140 @@
+/** Clients that we did not write, each with a session of its own against the environment of tests/e2e. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { BUSYBOX, docker, REGISTRY, type Result, removeContainers, run, uniqueName } from "../e2e/docker.ts";
+
+const CLIENTS = join(
+  process.env.VCH_TEST_CACHE ?? join(process.env.XDG_CACHE_HOME ?? `${process.env.HOME}/.cache`, "vch-tests"),
+  "clients",
+);
+/** Two of the clients are compiled. */
+const INSTALL_MILLISECONDS = 3_600_000;
+const SESSION_MILLISECONDS = 600_000;
+const here = import.meta.dir;
+const prefixes: string[] = [];
+
+const session = (command: string[], environment: Record<string, string> = {}): Promise<Result> =>
+  run(command, { environment, timeoutMilliseconds: SESSION_MILLISECONDS });
+function prefix(purpose: string): string {
+  const name = uniqueName(purpose);
+  prefixes.push(name);
+  return name;
+}
+function expectComplete(result: Result): void {
+  expect(result).toMatchObject({ code: 0 });
+  expect(result.stdout).toContain("session complete");
+}
+
+beforeAll(async () => {
+  expect(await run([join(here, "install"), CLIENTS], { timeoutMilliseconds: INSTALL_MILLISECONDS })).toMatchObject({
+    code: 0,
+  });
+}, INSTALL_MILLISECONDS);
+afterAll(() => removeContainers(...prefixes.flatMap((name) => [`${name}-main`, `${name}-renamed`, `${name}-job`])));
+
+const python = (interpreter: string): string[] => [
+  interpreter,
+  join(here, "python/session.py"),
+  BUSYBOX,
+  prefix("sdk"),
+];
+
+test(
+  "Docker SDK for Python, Debian's",
+  async () => {
+    expectComplete(await session(python("/usr/bin/python3")));
+  },
+  SESSION_MILLISECONDS,
+);
+
+test(
+  "Docker SDK for Python, the newest of PyPI",
+  async () => {
+    expectComplete(await session(python(join(CLIENTS, "python/bin/python"))));
+  },
+  SESSION_MILLISECONDS,
+);
+
+/** Scripts find their packages beside themselves, so they run from the folder of the packages. */
+const node = async (script: string, ...words: string[]): Promise<Result> => {
+  await Bun.write(join(CLIENTS, "node", script), Bun.file(join(here, "node", script)));
+  return session(["node", join(CLIENTS, "node", script), ...words], { TESTCONTAINERS_RYUK_DISABLED: "true" });
+};
+
+test(
+  "dockerode",
+  async () => {
+    expectComplete(await node("dockerode.mjs", BUSYBOX, prefix("dockerode")));
+  },
+  SESSION_MILLISECONDS,
+);
+
+test(
+  "testcontainers",
+  async () => {
+    expectComplete(await node("testcontainers.mjs", BUSYBOX));
+  },
+  SESSION_MILLISECONDS,
+);
+
+async function composeSession(command: string[], environment: Record<string, string>): Promise<void> {
+  const project = prefix("compose").replaceAll("-", "");
+  const variables = { IMAGE: BUSYBOX, ...environment };
+  const compose = (...words: string[]): Promise<Result> =>
+    session([...command, "-p", project, "-f", join(here, "compose-project/compose.yaml"), ...words], variables);
+  try {
+    expect(await compose("config", "--services")).toMatchObject({ code: 0 });
+    expect(await compose("up", "-d")).toMatchObject({ code: 0 });
+    const listed = await compose("ps");
+    expect(listed.stdout).toContain("web");
+    expect(listed.stdout).toContain("store");
+    const served = await run([
+      "sh",
+      "-c",
+      "for n in $(seq 60); do curl -sf http://127.0.0.1:18081/ && break; sleep 1; done",
+    ]);
+    expect(served.stdout).toBe("from-web\n");
+    expect(await compose("exec", "-T", "store", "cat", "/data/word")).toMatchObject({ code: 0, stdout: "kept\n" });
+    // Nothing has changed: nothing is made anew.
+    const before = await compose("ps", "-q");
+    expect(await compose("up", "-d")).toMatchObject({ code: 0 });
+    expect((await compose("ps", "-q")).stdout).toBe(before.stdout);
+    expect((await compose("logs")).code).toBe(0);
+    expect(await compose("stop", "store")).toMatchObject({ code: 0 });
+  } finally {
+    expect(await compose("down", "-v")).toMatchObject({ code: 0 });
+  }
+  const rest = await docker(["ps", "-aq", "--filter", `label=com.docker.compose.project=${project}`]);
+  expect(rest.stdout).toBe("");
+  expect((await docker(["volume", "ls", "-q", "--filter", `name=${project}`])).stdout).toBe("");
+}
+
+test(
+  "docker-compose 1, Debian's",
+  async () => {
+    await composeSession(["/usr/bin/docker-compose"], {});
+  },
+  SESSION_MILLISECONDS,
+);
+
+test(
+  "docker compose 2",
+  async () => {
+    await composeSession([join(CLIENTS, "cli-plugins/docker-compose")], {});
+  },
+  SESSION_MILLISECONDS,
+);
+
+test(
+  "docker buildx: builders, and images in a registry",
+  async () => {
+    const buildx = (...words: string[]): Promise<Result> =>
+      session([join(CLIENTS, "cli-plugins/docker-buildx"), ...words]);
+    expect(await buildx("version")).toMatchObject({ code: 0 });
+    expect((await buildx("ls")).stdout).toMatch(/default\*?\s+docker/);
+    const inspected = await buildx("imagetools", "inspect", `${REGISTRY}/busybox:latest`);
+    expect(inspected).toMatchObject({ code: 0 });
+    expect(inspected.stdout).toContain("Digest:");
+  },
+  SESSION_MILLISECONDS,
+);
