@@ -1,4 +1,4 @@
-import { OPERATIONS_PRIVILEGES } from "../vsphere/index.ts";
+import { OPERATIONS_PRIVILEGES, PORT_GROUP_PRIVILEGES } from "../vsphere/index.ts";
 
 /** The role of the vSphere user that a VCH logs in as. */
 export const OPERATIONS_ROLE = { name: "vch-operations", privileges: OPERATIONS_PRIVILEGES } as const;
@@ -14,5 +14,6 @@ export function roleCommands(principal: string): string {
     ...["VM-FOLDER", "RESOURCE-POOL", "DATASTORE", "BRIDGE-NETWORK"].map(
       (object) => `govc permissions.set -principal ${principal} -role ${name} ${object}`,
     ),
+    `# Only if this VCH shall make port groups of its own, a role with ${PORT_GROUP_PRIVILEGES.join(", ")} on the hosts.`,
   ].join("\n");
 }

@@ -1,4 +1,5 @@
 /** The driver as a whole. */
+import { ChildDisks } from "./child-disks.ts";
 import {
   type DatastorePath,
   type InventoryView,
@@ -39,6 +40,7 @@ class Driver implements VSphere {
   readonly about: VSphere["about"];
   readonly files: Files;
   private readonly tasks: Tasks;
+  private readonly childDisks: ChildDisks;
   private readonly networkList: Networks;
   private readonly portGroups: PortGroups;
   private readonly views = new Set<FolderView>();
@@ -56,6 +58,7 @@ class Driver implements VSphere {
     };
     this.tasks = new Tasks(session);
     this.files = new Files(session, this.tasks, inventory);
+    this.childDisks = new ChildDisks(this.files);
     this.networkList = new Networks(session, inventory.networkFolder);
     this.portGroups = new PortGroups(session, inventory);
   }
@@ -95,9 +98,11 @@ class Driver implements VSphere {
   }
 
   async createVm(spec: VirtualMachineSpec): Promise<VirtualMachineReference> {
-    const config = await createSpec(spec, this.networkList, this.session.speaks("7.0"));
     const { resourcePool: pool, host } = this.inventory;
-    return this.tasks.run("CreateVM_Task", this.folder, { config, pool, ...(host ? { host } : {}) });
+    return this.childDisks.with(spec.disks, async (disks) => {
+      const config = await createSpec({ ...spec, disks }, this.networkList, this.session.speaks("7.0"));
+      return this.tasks.run("CreateVM_Task", this.folder, { config, pool, ...(host ? { host } : {}) });
+    });
   }
 
   async reconfigureVm(vm: VirtualMachineReference, changes: VirtualMachineChanges): Promise<void> {
@@ -109,12 +114,10 @@ class Driver implements VSphere {
     // What is changed is what was read: without a version of the caller's, hold on to the one read with the devices.
     const changeVersion = changes.changeVersion ?? String(values.get("config.changeVersion") ?? "");
     const devices = deviceList(values.get("config.hardware.device"));
-    const spec = await reconfigureSpec(
-      { ...changes, ...(changeVersion === "" ? {} : { changeVersion }) },
-      devices,
-      this.networkList,
-    );
-    await this.tasks.run("ReconfigVM_Task", vm, { spec });
+    await this.childDisks.with(changes.addDisks ?? [], async (addDisks) => {
+      const all = { ...changes, addDisks, ...(changeVersion === "" ? {} : { changeVersion }) };
+      await this.tasks.run("ReconfigVM_Task", vm, { spec: await reconfigureSpec(all, devices, this.networkList) });
+    });
   }
 
   async powerOn(vm: VirtualMachineReference): Promise<void> {

@@ -148,6 +148,29 @@ export class Files implements DatastoreFiles {
     );
   }
 
+  /** A disk of its own with the content of another one and of all its parents. */
+  async copyDisk(from: DatastorePath, to: DatastorePath): Promise<void> {
+    const { datacenter } = this.inventory;
+    await this.tasks.run(
+      "CopyVirtualDisk_Task",
+      needed(this.session.content.virtualDiskManager, "virtual disk manager"),
+      // Without a specification the copy is what its source is; vCenter ignores or refuses one on some datastores.
+      { sourceName: from, sourceDatacenter: datacenter, destName: to, destDatacenter: datacenter },
+    );
+  }
+
+  /** Makes a disk larger. One that is as large already is no error. */
+  async growDisk(path: DatastorePath, capacityBytes: number): Promise<void> {
+    const manager = needed(this.session.content.virtualDiskManager, "virtual disk manager");
+    const newCapacityKb = Math.ceil(capacityBytes / 1024);
+    try {
+      const { datacenter } = this.inventory;
+      await this.tasks.run("ExtendVirtualDisk_Task", manager, { name: path, datacenter, newCapacityKb });
+    } catch (error) {
+      if (!(error instanceof VSphereFault) || error.fault !== "InvalidArgument") throw error;
+    }
+  }
+
   async removeDisk(path: DatastorePath): Promise<void> {
     const manager = needed(this.session.content.virtualDiskManager, "virtual disk manager");
     try {

@@ -31,13 +31,16 @@ export const OPERATIONS_PRIVILEGES = {
   "VirtualMachine.Inventory.Delete": "folder",
 } as const satisfies Record<string, PrivilegeScope>;
 
+/** Not in the role: only a VCH that makes port groups itself needs them, on the hosts of its cluster. */
+export const PORT_GROUP_PRIVILEGES = ["Host.Config.Network"] as const;
+
 export type OperationsPrivilege = keyof typeof OPERATIONS_PRIVILEGES;
 /** Privileges that every role has, and that need no granting. */
 type SystemPrivilege = "System.Anonymous" | "System.View" | "System.Read";
 
 export interface Operation {
   purpose: string;
-  privileges: readonly (OperationsPrivilege | SystemPrivilege)[];
+  privileges: readonly (OperationsPrivilege | SystemPrivilege | (typeof PORT_GROUP_PRIVILEGES)[number])[];
 }
 
 const READ = ["System.Read"] as const;
@@ -94,7 +97,14 @@ export const OPERATIONS: Partial<Record<MethodName, Operation>> = {
   MoveDatastoreFile_Task: { purpose: "commit markers", privileges: FILES },
   DeleteDatastoreFile_Task: { purpose: "removal", privileges: FILES },
   CreateVirtualDisk_Task: { purpose: "disks of images and volumes", privileges: FILES },
+  CopyVirtualDisk_Task: { purpose: "instead of child disks, where there are none", privileges: FILES },
+  ExtendVirtualDisk_Task: { purpose: "the same", privileges: FILES },
   DeleteVirtualDisk_Task: { purpose: "the same", privileges: FILES },
+  AddPortGroup: {
+    purpose: "docker network create, where the VCH makes port groups itself",
+    privileges: PORT_GROUP_PRIVILEGES,
+  },
+  RemovePortGroup: { purpose: "docker network rm, the same", privileges: PORT_GROUP_PRIVILEGES },
   HasPrivilegeOnEntities: { purpose: "vch doctor --target", privileges: VIEW },
 };
 

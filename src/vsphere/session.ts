@@ -68,7 +68,7 @@ export class Session {
   static async open(target: TransportOptions & { username: string; password: string }): Promise<Session> {
     const session = new Session(target, target.username, target.password);
     try {
-      session.contents = await session.exchange("RetrieveServiceContent", SERVICE_INSTANCE, {}, {});
+      session.contents = await session.negotiate();
       const { about } = session.contents;
       if (versionNumber(about.apiVersion) < versionNumber(OLDEST_SERVER)) {
         throw new ConnectionError(
@@ -82,6 +82,17 @@ export class Session {
     } catch (error) {
       await session.close();
       throw error;
+    }
+  }
+
+  /** Not every old server answers a version that it does not know: then it is asked in the oldest that we speak. */
+  private async negotiate(): Promise<ServiceContent> {
+    try {
+      return await this.exchange("RetrieveServiceContent", SERVICE_INSTANCE, {}, {});
+    } catch (error) {
+      if (!(error instanceof VSphereFault)) throw error;
+      this.version = OLDEST_SERVER;
+      return await this.exchange("RetrieveServiceContent", SERVICE_INSTANCE, {}, {});
     }
   }
 

@@ -158,6 +158,55 @@ describe.each([...SERVERS])("$name", ({ differences, start }) => {
     await seen(vm, "late");
   });
 
+  test("where no child disk can be made, a copy of the parent takes its place", async () => {
+    const { files } = vsphere;
+    const parent = `[${files.datastore}] parents/base.vmdk`;
+    await files.makeDirectory(`[${files.datastore}] parents`);
+    await files.makeDisk(parent, 4 * 1024 * 1024);
+    const withChild = (name: string) =>
+      machine(vsphere, name, {
+        disks: [
+          {
+            bus: 0,
+            unit: 0,
+            path: `[${files.datastore}] ${name}/rw.vmdk`,
+            mode: "persistent",
+            create: { parent, capacityBytes: 8 * 1024 * 1024 },
+          },
+        ],
+      });
+    const fresh = await connectVSphere(proxy.target);
+    try {
+      const refusal = { kind: "fault", fault: "DeviceBackingNotSupported", message: "no such backing" } as const;
+      // Refused for another reason as well: the copy does not stay.
+      proxy.trouble("CreateVM_Task", refusal, 2);
+      expect(await faultOf(fresh.createVm(withChild("copied")))).toBe("DeviceBackingNotSupported");
+      expect(await files.exists(`[${files.datastore}] copied/rw.vmdk`)).toBe(false);
+      proxy.trouble("CreateVM_Task", refusal);
+      const vm = await fresh.createVm(withChild("copied"));
+      expect(proxy.calls("CopyVirtualDisk_Task")).toBe(2);
+      expect(await files.exists(`[${files.datastore}] copied/rw.vmdk`)).toBe(true);
+      // From now on at once.
+      const before = proxy.calls("CreateVM_Task");
+      const next = await fresh.createVm(withChild("copied too"));
+      expect(proxy.calls("CreateVM_Task")).toBe(before + 1);
+      // Its own now, so it goes with the VM; the parent stays.
+      for (const one of [vm, next]) await fresh.destroyVm(one, { keepDisks: [] });
+      expect(await files.exists(`[${files.datastore}] copied`)).toBe(false);
+      expect(await files.exists(parent)).toBe(true);
+    } finally {
+      await fresh.close();
+    }
+  });
+
+  test("a server that does not answer our API version is asked in an older one", async () => {
+    const fault = { kind: "fault", fault: "InvalidRequest", message: "unsupported version" } as const;
+    proxy.trouble("RetrieveServiceContent", fault);
+    await (await connectVSphere(proxy.target)).close();
+    proxy.trouble("RetrieveServiceContent", fault, 2);
+    await expect(connectVSphere(proxy.target)).rejects.toMatchObject({ fault: "InvalidRequest" });
+  });
+
   test("a task whose outcome is never told is read", async () => {
     const vm = await make("untold");
     proxy.trouble("WaitForUpdatesEx", { kind: "late", milliseconds: 60_000 }, 2);
