@@ -118,11 +118,29 @@ export interface MachineCounters {
   }[];
 }
 
-/** Thrown by the hypervisor; `fault` is the vim25 fault that fits: FileLocked, FileNotFound, GenericVmConfigFault, InsufficientResourcesFault … */
+/** The vim25 faults that the hypervisor tells its errors by. */
+export type HypervisorFault =
+  | "CannotAccessFile"
+  | "FileAlreadyExists"
+  | "FileFault"
+  | "FileLocked"
+  | "FileNotFound"
+  | "GenericVmConfigFault"
+  | "HostConfigFault"
+  | "InsufficientResourcesFault"
+  | "InvalidArgument"
+  | "InvalidDatastorePath"
+  | "InvalidDiskFormat"
+  | "InvalidState"
+  | "LimitExceeded"
+  | "NoDiskSpace"
+  | "NotFound";
+
+/** Thrown by the hypervisor. */
 export class HypervisorError extends Error {
   override readonly name = "HypervisorError";
   constructor(
-    readonly fault: string,
+    readonly fault: HypervisorFault,
     message: string,
   ) {
     super(message);

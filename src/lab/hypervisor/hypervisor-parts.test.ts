@@ -37,9 +37,9 @@ describe("QEMU's answers", () => {
   test.each([
     ['Failed to get "write" lock\nIs another process using the image [/a.vmdk]?', "FileLocked"],
     ["Could not open '/a': No such file or directory", "FileNotFound"],
-    ["Could not set up guest memory: Cannot allocate memory", "InsufficientMemoryResourcesFault"],
+    ["Could not set up guest memory: Cannot allocate memory", "InsufficientResourcesFault"],
     ["something else", "GenericVmConfigFault"],
-  ])("%s", (output, fault) => expect(qemuError("start", output).fault).toBe(fault));
+  ] as const)("%s", (output, fault) => expect(qemuError("start", output).fault).toBe(fault));
 
   test("time stamps and the program's name are left out", () => {
     expect(lastLines("2026-11-23T21:22:00.123456Z qemu-system-x86_64: -m: bad\n\n")).toBe("-m: bad");

@@ -65,7 +65,7 @@ export class QemuHypervisor implements Hypervisor {
   async powerOn(definition: MachineDefinition, from?: { stateFile: string }): Promise<RunningMachine> {
     const { id } = definition;
     if (this.#machines.has(id) || this.#starting.has(id)) {
-      throw new HypervisorError("InvalidPowerState", `VM ${definition.name} is powered on already`);
+      throw new HypervisorError("InvalidState", `VM ${definition.name} is powered on already`);
     }
     const files = this.#files(id);
     const log = new VmwareLog(definition.directory, this.options.log);
@@ -97,7 +97,7 @@ export class QemuHypervisor implements Hypervisor {
     const left = await findRecordedProcess(files);
     if (left !== undefined) {
       throw new HypervisorError(
-        "InvalidPowerState",
+        "InvalidState",
         `VM ${definition.name} still runs as process ${left.pid}; it was not adopted`,
       );
     }

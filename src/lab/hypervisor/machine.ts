@@ -181,12 +181,12 @@ export class QemuMachine implements RunningMachine {
     return this.#serialized(async () => {
       if (disk.bus !== "scsi") {
         throw new HypervisorError(
-          "InvalidDeviceSpec",
+          "GenericVmConfigFault",
           `the lab adds disks to a running VM on SCSI controllers only, not on ${disk.bus}`,
         );
       }
       if (this.#disks.has(disk.key))
-        throw new HypervisorError("InvalidDeviceSpec", `the VM has a disk ${disk.key} already`);
+        throw new HypervisorError("GenericVmConfigFault", `the VM has a disk ${disk.key} already`);
       checkScsiAddress(disk, this.#parts.definition.scsiControllers);
       await plugDisk(this.#parts.qmp, await this.#parts.prepareDisk(disk, false));
       this.#disks.set(disk.key, disk);
@@ -198,7 +198,7 @@ export class QemuMachine implements RunningMachine {
     return this.#serialized(async () => {
       const disk = this.#known(this.#disks, key, "disk");
       if (disk.bus !== "scsi")
-        throw new HypervisorError("InvalidDeviceSpec", "the lab removes only SCSI disks from a running VM");
+        throw new HypervisorError("GenericVmConfigFault", "the lab removes only SCSI disks from a running VM");
       await unplugDisk(this.#parts.qmp, disk);
       this.#disks.delete(key);
       this.#parts.log.write(`Hot-removed disk scsi${disk.controller}:${disk.unit} ${disk.file}`);
@@ -208,7 +208,7 @@ export class QemuMachine implements RunningMachine {
   plugNetworkAdapter(adapter: MachineNetworkAdapter): Promise<void> {
     return this.#serialized(async () => {
       if (this.#adapters.has(adapter.key)) {
-        throw new HypervisorError("InvalidDeviceSpec", `the VM has a network adapter ${adapter.key} already`);
+        throw new HypervisorError("GenericVmConfigFault", `the VM has a network adapter ${adapter.key} already`);
       }
       const { qmp, network, tapOf, log } = this.#parts;
       const tap = tapOf(adapter.key);
@@ -266,13 +266,14 @@ export class QemuMachine implements RunningMachine {
 
   #known<T>(devices: ReadonlyMap<number, T>, key: number, what: string): T {
     const device = devices.get(key);
-    if (device === undefined) throw new HypervisorError("InvalidDeviceSpec", `the VM has no ${what} with key ${key}`);
+    if (device === undefined)
+      throw new HypervisorError("GenericVmConfigFault", `the VM has no ${what} with key ${key}`);
     return device;
   }
 
   #serialized<T>(work: () => Promise<T>): Promise<T> {
     const guarded = async () => {
-      if (this.#state !== "running") throw new HypervisorError("InvalidPowerState", `the VM is ${this.#state}`);
+      if (this.#state !== "running") throw new HypervisorError("InvalidState", `the VM is ${this.#state}`);
       return await work();
     };
     const result = this.#queue.then(guarded, guarded);
@@ -282,7 +283,7 @@ export class QemuMachine implements RunningMachine {
 
   async #command(action: string, command: string, parameters = {}): Promise<void> {
     if (this.#state !== "running")
-      throw new HypervisorError("InvalidPowerState", `cannot ${action}: the VM is ${this.#state}`);
+      throw new HypervisorError("InvalidState", `cannot ${action}: the VM is ${this.#state}`);
     try {
       await this.#parts.qmp.execute(command, parameters);
     } catch (error) {

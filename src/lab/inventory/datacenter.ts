@@ -1,7 +1,6 @@
-import { asFault, LabFault } from "../fault.ts";
+import { asFault, LabFault, localizedFault } from "../fault.ts";
 import { data, type Reference } from "../model/data.ts";
 import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
-import { localizedFault } from "../task/task.ts";
 import type { LabContext } from "./context.ts";
 import { Entity } from "./entity.ts";
 import type { Folder } from "./folder.ts";

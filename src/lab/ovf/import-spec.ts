@@ -1,9 +1,8 @@
 /** From an OVF descriptor to the specification of a VM. One virtual system, virtual hardware as VMware's products write it. */
-import { LabFault } from "../fault.ts";
+import { LabFault, localizedFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Datastore } from "../inventory/datastore.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
-import { localizedFault } from "../task/task.ts";
 import { specDiskIds } from "./device-ids.ts";
 import { childNamed, childrenNamed, type Element, parseXml, textOf } from "./xml-tree.ts";
 

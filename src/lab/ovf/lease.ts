@@ -1,10 +1,9 @@
 import { createHash, randomUUID } from "node:crypto";
-import { LabFault } from "../fault.ts";
+import { LabFault, localizedFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Entity } from "../inventory/entity.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
-import { localizedFault } from "../task/task.ts";
 
 /** A lease ends when it is not renewed (by progress or a transfer) for this long. */
 const TIMEOUT_SECONDS = 300;

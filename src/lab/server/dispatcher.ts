@@ -1,6 +1,8 @@
 import {
   answers,
   decodeRequest,
+  type EncodeOptions,
+  EncodingError,
   encodeFault,
   encodeResponse,
   type MethodFault,
@@ -14,6 +16,7 @@ import type { Call, ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
 import { checkPropertyPath, requireReadable, typedPropertyValue } from "../model/schema.ts";
 import { followPath, parsePropertyPath } from "../property/path.ts";
+import { withoutUnencodable } from "../property/unencodable.ts";
 import { DYNAMIC_PRIVILEGES } from "../session/dynamic-privileges.ts";
 import { requireUserPrivilege } from "../session/privileges.ts";
 import type { Session } from "../session/sessions.ts";
@@ -101,12 +104,22 @@ export class Dispatcher {
     const options = { version: request.version, invalidCharacters: "replace" } as const;
     try {
       const result = await this.#invoke(request, Object.assign(call, { method: request.method }));
-      return { status: 200, body: encodeResponse(request.method, result as never, options) };
+      return { status: 200, body: this.#encode(request, result, options) };
     } catch (error) {
       const fault = asFault(error);
       if (!(error instanceof LabFault)) this.log(`${request.method} failed: ${describe(error)}`);
       const detail = { ...fault.fields, _type: fault.fault } as MethodFault;
       return { status: 500, body: encodeFault(detail, fault.message, options) };
+    }
+  }
+
+  #encode(request: Request, result: unknown, options: EncodeOptions): string {
+    try {
+      return encodeResponse(request.method, result as never, options);
+    } catch (error) {
+      if (!(error instanceof EncodingError) || request.this.type !== "PropertyCollector") throw error;
+      this.log(`${request.method} cannot tell a property: ${error.message}`);
+      return encodeResponse(request.method, withoutUnencodable(result) as never, options);
     }
   }
 

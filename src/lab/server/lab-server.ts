@@ -160,7 +160,10 @@ export class LabServer {
 
   #fail(response: ServerResponse, error: unknown): void {
     const fault = error instanceof HttpError ? undefined : asFault(error);
-    const status = error instanceof HttpError ? error.status : statusOfFault(fault ?? new LabFault("SystemError", ""));
+    const status =
+      error instanceof HttpError
+        ? error.status
+        : statusOfFault(fault ?? new LabFault("SystemError", "", { reason: "" }));
     if (status === 500)
       this.parts.log(`HTTP request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     if (response.headersSent || response.destroyed) {

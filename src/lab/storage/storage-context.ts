@@ -1,4 +1,12 @@
-import { fileAlreadyExists, fileNotFound, invalidArgument, invalidDatastorePath, LabFault } from "../fault.ts";
+import {
+  fileAlreadyExists,
+  fileNotFound,
+  hypervisorFault,
+  invalidArgument,
+  invalidDatastorePath,
+  LabFault,
+  noDiskSpace,
+} from "../fault.ts";
 import type { DiskStore } from "../hypervisor/contract.ts";
 import { HypervisorError } from "../hypervisor/contract.ts";
 import type { Personality } from "../inventory/naming.ts";
@@ -86,15 +94,9 @@ function requireDatacenter(context: StorageContext, datacenter: Reference | unde
   }
 }
 
-const FILE_FAULTS = new Set(["FileNotFound", "FileAlreadyExists", "CannotAccessFile", "FileLocked", "FileFault"]);
-
 /** Errors of the operating system and of the disk store as the faults that vSphere has for them. */
 export function asFileFault(error: unknown, { display, datastore }: DatastoreFile): unknown {
-  if (error instanceof HypervisorError) {
-    if (error.fault === "NoDiskSpace") return noDiskSpace(display, datastore);
-    if (error.fault === "InvalidDatastorePath") return invalidDatastorePath(display);
-    return new LabFault(error.fault, error.message, FILE_FAULTS.has(error.fault) ? { file: display } : {});
-  }
+  if (error instanceof HypervisorError) return hypervisorFault(error, display, datastore.folder.name);
   if (error instanceof LabFault || !(error instanceof Error) || !("code" in error)) return error;
   switch (error.code) {
     case "ENOENT":
@@ -106,16 +108,10 @@ export function asFileFault(error: unknown, { display, datastore }: DatastoreFil
       return fileAlreadyExists(display);
     case "ENOSPC":
     case "EDQUOT":
-      return noDiskSpace(display, datastore);
+      return noDiskSpace(display, datastore.folder.name);
     case "ENAMETOOLONG":
       return invalidDatastorePath(display);
     default:
       return new LabFault("CannotAccessFile", `Unable to access file ${display}: ${error.message}`, { file: display });
   }
 }
-
-const noDiskSpace = (display: string, { folder }: StoredDatastore): LabFault =>
-  new LabFault("NoDiskSpace", `There is not enough space on datastore ${folder.name} for ${display}`, {
-    file: display,
-    datastore: folder.name,
-  });

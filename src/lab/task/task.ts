@@ -1,5 +1,5 @@
 import { method, TypedValue } from "../../vsphere/vim25/index.ts";
-import { asFault, LabFault } from "../fault.ts";
+import { asFault, LabFault, localizedFault } from "../fault.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import type { Registry } from "../model/registry.ts";
@@ -110,10 +110,6 @@ export class Task extends ManagedObject {
 }
 
 const isPolymorphic = (value: unknown): boolean => typeof value === "object" && value !== null && "_type" in value;
-
-/** A fault as a value: LocalizedMethodFault. */
-export const localizedFault = (fault: LabFault): DataObject =>
-  data("LocalizedMethodFault", { fault: data(fault.fault, fault.fields), localizedMessage: fault.message });
 
 /** Runs operations as tasks and remembers the finished ones for a while. */
 export class TaskManager extends ManagedObject {

@@ -71,7 +71,7 @@ export function guestInfoStore(vm: {
     },
     set: (key, value) => {
       vm.guestSpoke();
-      if (!isGuestInfo(key)) throw new HypervisorError("NoPermission", "Permission denied");
+      if (!isGuestInfo(key)) throw new HypervisorError("InvalidArgument", "Permission denied");
       if (Buffer.byteLength(key) + Buffer.byteLength(value) > MESSAGE_LIMIT) {
         throw new HypervisorError("InvalidArgument", "Value too long");
       }

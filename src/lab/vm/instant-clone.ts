@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { vmArgument } from "../event/event-log.ts";
-import { LabFault } from "../fault.ts";
+import { LabFault, localizedFault } from "../fault.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
 import { Folder } from "../inventory/folder.ts";
 import type { DataObject, Reference } from "../model/data.ts";
@@ -32,7 +32,10 @@ export async function instantClone(source: VirtualMachine, spec: DataObject): Pr
   refuseUnknownLocation(location, LOCATION);
   if (source.powerState !== "poweredOn" || !machine) throw invalidPowerState("poweredOn", source.powerState);
   if (!disksOf(source.configuration.devices).every(followsSnapshots)) {
-    throw new LabFault("DisallowedMigrationDeviceAttached", "A VM with independent disks cannot be cloned instantly.");
+    const why = "A VM with independent disks cannot be cloned instantly.";
+    throw new LabFault("DisallowedMigrationDeviceAttached", why, {
+      fault: localizedFault(new LabFault("DeviceNotSupported", why, { device: "Independent disk" })),
+    });
   }
   const { pool, store } = placeOf(source, location);
   const parent =

@@ -9,7 +9,7 @@ import {
   VmdkError,
 } from "../../../format/vmdk/descriptor.ts";
 import { decodeSparseHeader, isSparseExtent, SECTOR, type SparseHeader } from "../../../format/vmdk/sparse-extent.ts";
-import { HypervisorError } from "../contract.ts";
+import { HypervisorError, type HypervisorFault } from "../contract.ts";
 
 /** Longest chain of parents, as in vSphere (KB 67186: 255 links). */
 export const CHAIN_LIMIT = 255;
@@ -31,23 +31,23 @@ export interface DiskFile {
 /** Directories that disks and their parents must lie in: a descriptor from outside must not open the host's other files. */
 export type DiskRoots = readonly string[] | undefined;
 
+const SYSTEM_ERRORS: Readonly<Record<string, HypervisorFault>> = {
+  ENOENT: "FileNotFound",
+  EEXIST: "FileAlreadyExists",
+  ENOSPC: "NoDiskSpace",
+  EDQUOT: "NoDiskSpace",
+  EACCES: "CannotAccessFile",
+  ENAMETOOLONG: "InvalidDatastorePath",
+};
+
 /** Turn errors of the operating system and of the format into the vSphere fault that fits. */
 export function diskError(error: unknown, file: string, action: string): Error {
   if (error instanceof HypervisorError) return error;
   if (error instanceof VmdkError)
     return new HypervisorError("InvalidDiskFormat", `cannot ${action} ${file}: ${error.message}`);
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const fault =
-    {
-      ENOENT: "FileNotFound",
-      EEXIST: "FileAlreadyExists",
-      ENOSPC: "NoDiskSpace",
-      EDQUOT: "NoDiskSpace",
-      EACCES: "CannotAccessFile",
-      ENAMETOOLONG: "InvalidDatastorePath",
-    }[code] ?? "FileFault";
   return new HypervisorError(
-    fault,
+    SYSTEM_ERRORS[code] ?? "FileFault",
     `cannot ${action} ${file}: ${error instanceof Error ? error.message : String(error)}`,
   );
 }

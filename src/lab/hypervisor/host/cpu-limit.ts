@@ -46,7 +46,7 @@ export async function limitCpu(owner: string, id: string, pid: number, limitMhz:
     }
   } catch (error) {
     throw new HypervisorError(
-      "InsufficientCpuResourcesFault",
+      "HostConfigFault",
       `this machine cannot enforce a CPU limit (${error instanceof Error ? error.message : error}); give the lab the cpu control group, or set no limit`,
     );
   }

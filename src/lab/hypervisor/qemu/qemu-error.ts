@@ -1,17 +1,17 @@
 /** From QEMU's messages to vSphere faults. */
-import { HypervisorError } from "../contract.ts";
+import { HypervisorError, type HypervisorFault } from "../contract.ts";
 
-const faults: readonly [RegExp, string][] = [
+const faults: readonly [RegExp, HypervisorFault][] = [
   [/Failed to get .*lock|Is another process using the image|Failed to lock byte/i, "FileLocked"],
   [/No such file or directory/i, "FileNotFound"],
   [/Permission denied/i, "CannotAccessFile"],
   [/No space left on device/i, "NoDiskSpace"],
-  [/Cannot allocate memory|cannot set up guest memory/i, "InsufficientMemoryResourcesFault"],
+  [/Cannot allocate memory|cannot set up guest memory/i, "InsufficientResourcesFault"],
   [/not a VMDK|Invalid image|Unsupported image|VMDK version/i, "InvalidDiskFormat"],
   [/\/dev\/net\/tun|TUNSETIFF/i, "HostConfigFault"],
 ];
 
-const advice: Record<string, string> = {
+const advice: Partial<Record<HypervisorFault, string>> = {
   FileLocked: "; the file is in use by another running VM",
   HostConfigFault: "; run the lab as root on a kernel with the tun module",
 };

@@ -1,4 +1,8 @@
 /** Applies `deviceChange[]` to a list of devices. Files are not touched here: the plan says what has to be done with them. */
+import type {
+  VirtualDeviceConfigSpecFileOperation,
+  VirtualDeviceConfigSpecOperation,
+} from "../../../vsphere/vim25/index.ts";
 import { LabFault } from "../../fault.ts";
 import type { DataObject } from "../../model/data.ts";
 import { type Device, type Disk, IDE_KEYS, LIMITS, PCI_KEY, SIO_KEY, sataKey, scsiKey } from "./device.ts";
@@ -43,19 +47,34 @@ export interface ChangeContext {
   keys: Map<number, number>;
 }
 
-export function invalidDevice(
+type DeviceFault = "InvalidDeviceSpec" | "InvalidDeviceBacking" | "DeviceUnsupportedForVmPlatform" | "DeviceNotFound";
+
+const describe = ({ index }: { index: number }, why: string): string =>
+  `Invalid configuration for device '${index}'. ${why}`;
+const where = ({ index }: { index: number }) => ({ property: "virtualDeviceSpec.device", deviceIndex: index });
+
+export const invalidDevice = (
   context: { index: number },
   why: string,
-  fault = "InvalidDeviceSpec",
-  fields = {},
-): LabFault {
-  const { index } = context;
-  return new LabFault(fault, `Invalid configuration for device '${index}'. ${why}`, {
-    property: "virtualDeviceSpec.device",
-    deviceIndex: index,
-    ...fields,
+  fault: DeviceFault = "InvalidDeviceSpec",
+): LabFault => new LabFault(fault, describe(context, why), where(context));
+
+export const missingController = (context: { index: number }, why: string): LabFault =>
+  new LabFault("MissingController", describe(context, why), where(context));
+
+export const invalidController = (context: { index: number }, why: string, controllerKey: unknown): LabFault =>
+  new LabFault("InvalidController", describe(context, why), {
+    ...where(context),
+    controllerKey: typeof controllerKey === "number" ? controllerKey : 0,
   });
-}
+
+/** The operation does not fit the device, or its file operation does not fit the operation. */
+export const invalidDeviceOperation = (context: { index: number }, why: string, change: DataObject): LabFault =>
+  new LabFault("InvalidDeviceOperation", describe(context, why), {
+    ...where(context),
+    badOp: change.operation as VirtualDeviceConfigSpecOperation | undefined,
+    badFileOp: change.fileOperation as VirtualDeviceConfigSpecFileOperation | undefined,
+  });
 
 export async function planDeviceChanges(
   devices: readonly Device[],
@@ -70,7 +89,7 @@ export async function planDeviceChanges(
     const device = change.device as DataObject;
     if (change.operation === "add") await add(context, change, device);
     else if (change.operation === "remove") remove(context, change, device);
-    else if (change.operation === "edit") await editDevice(context, change, device, find(context, device));
+    else if (change.operation === "edit") await editDevice(context, change, device, find(context, change, device));
     else throw invalidDevice(context, "The operation is missing.");
   }
   return plan;
@@ -90,10 +109,7 @@ function refuseUnsupported(context: ChangeContext, change: DataObject): void {
 async function add(context: ChangeContext, change: DataObject, device: DataObject): Promise<void> {
   const { plan, keys } = context;
   if (change.fileOperation !== undefined && device._type !== "VirtualDisk") {
-    throw invalidDevice(context, "Only a disk has a file operation.", "InvalidDeviceOperation", {
-      badOp: "add",
-      badFileOp: change.fileOperation,
-    });
+    throw invalidDeviceOperation(context, "Only a disk has a file operation.", change);
   }
   // Every VM has its two IDE controllers; a client that brings one along (as ESXi allows at creation) gets the one that is there.
   if (device._type === "VirtualIDEController") {
@@ -139,12 +155,12 @@ function freeBus(context: ChangeContext, device: DataObject, kind: "scsi" | "sat
 /** The real key behind a `controllerKey` of the spec. */
 export const realKey = (context: ChangeContext, key: number): number => context.keys.get(key) ?? key;
 
-function find(context: ChangeContext, device: DataObject): Device {
+function find(context: ChangeContext, change: DataObject, device: DataObject): Device {
   const key = realKey(context, device.key as number);
   const found = context.plan.devices.find((other) => other.key === key);
   if (found) return found;
   if (isFixed(key)) {
-    throw invalidDevice(context, "This device is part of every VM and cannot be changed.", "InvalidDeviceOperation");
+    throw invalidDeviceOperation(context, "This device is part of every VM and cannot be changed.", change);
   }
   throw invalidDevice(context, `There is no device with key ${key}.`, "DeviceNotFound");
 }
@@ -153,19 +169,14 @@ const isFixed = (key: number): boolean => [...IDE_KEYS, PCI_KEY, SIO_KEY, 300, 5
 
 function remove(context: ChangeContext, change: DataObject, device: DataObject): void {
   const { plan } = context;
-  const found = find(context, device);
+  const found = find(context, change, device);
   const busy = plan.devices.find((other) => "controllerKey" in other && other.controllerKey === found.key);
   if (busy) {
-    throw invalidDevice(context, `Device ${busy.key} is still attached to the controller.`, "InvalidDeviceOperation", {
-      badOp: "remove",
-    });
+    throw invalidDeviceOperation(context, `Device ${busy.key} is still attached to the controller.`, change);
   }
   if (change.fileOperation !== undefined) {
     if (found.kind !== "disk" || change.fileOperation !== "destroy") {
-      throw invalidDevice(context, "Only destroy goes with remove, and only for a disk.", "InvalidDeviceOperation", {
-        badOp: "remove",
-        badFileOp: change.fileOperation,
-      });
+      throw invalidDeviceOperation(context, "Only destroy goes with remove, and only for a disk.", change);
     }
     plan.deleteDisks.push(found.path);
   }

@@ -16,7 +16,14 @@ import {
   SIO_KEY,
   unitKey,
 } from "./device.ts";
-import { type ChangeContext, invalidDevice, realKey } from "./device-changes.ts";
+import {
+  type ChangeContext,
+  invalidController,
+  invalidDevice,
+  invalidDeviceOperation,
+  missingController,
+  realKey,
+} from "./device-changes.ts";
 import { NIC_MODELS } from "./vim-devices.ts";
 
 const DISK_MODES: ReadonlySet<unknown> = new Set<DiskMode>([
@@ -34,14 +41,12 @@ const MAC_ADDRESS = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
 function place(context: ChangeContext, device: DataObject): { key: number; controllerKey: number; unit: number } {
   const { devices } = context.plan;
   if (typeof device.controllerKey !== "number") {
-    throw invalidDevice(context, "The device has no controllerKey.", "MissingController");
+    throw missingController(context, "The device has no controllerKey.");
   }
   const controllerKey = realKey(context, device.controllerKey);
   const bus = busOf(devices, controllerKey);
   if (!bus) {
-    throw invalidDevice(context, `The VM has no disk controller with key ${controllerKey}.`, "InvalidController", {
-      controllerKey,
-    });
+    throw invalidController(context, `The VM has no disk controller with key ${controllerKey}.`, controllerKey);
   }
   const used = new Set(bus.bus === "scsi" ? [SCSI_RESERVED_UNIT] : []);
   for (const other of devices) {
@@ -101,10 +106,7 @@ export async function addDisk(context: ChangeContext, change: DataObject, device
     return { ...base, path, ...(await environment.inspectDisk(path)) };
   }
   if (change.fileOperation !== "create") {
-    throw invalidDevice(context, "Only create goes with add.", "InvalidDeviceOperation", {
-      badOp: "add",
-      badFileOp: change.fileOperation,
-    });
+    throw invalidDeviceOperation(context, "Only create goes with add.", change);
   }
   const taken = new Set([...plan.createDisks, ...plan.devices.filter((d) => d.kind === "disk")].map((d) => d.path));
   const named = /\.vmdk$/i.test(fileName);
@@ -159,9 +161,7 @@ async function isoPath(context: ChangeContext, device: DataObject): Promise<stri
 export async function addCdrom(context: ChangeContext, device: DataObject): Promise<Cdrom> {
   const at = place(context, device);
   if (busOf(context.plan.devices, at.controllerKey)?.bus === "scsi") {
-    throw invalidDevice(context, "A CD drive needs an IDE or SATA controller.", "InvalidController", {
-      controllerKey: at.controllerKey,
-    });
+    throw invalidController(context, "A CD drive needs an IDE or SATA controller.", at.controllerKey);
   }
   return { kind: "cdrom", ...at, path: await isoPath(context, device), ...connectable(device) };
 }
@@ -180,9 +180,7 @@ function freeIndex(context: ChangeContext, kind: "nic" | "serial", first: number
 function requireController(context: ChangeContext, device: DataObject, key: number): void {
   if (device.controllerKey === undefined || device.controllerKey === key || (device.controllerKey as number) < 0)
     return;
-  throw invalidDevice(context, `The device belongs on controller ${key}.`, "InvalidController", {
-    controllerKey: device.controllerKey,
-  });
+  throw invalidController(context, `The device belongs on controller ${key}.`, device.controllerKey);
 }
 
 function networkOf(context: ChangeContext, device: DataObject): string {
@@ -280,10 +278,7 @@ export async function editDevice(
   found: Device,
 ): Promise<void> {
   if (change.fileOperation !== undefined) {
-    throw invalidDevice(context, "No file operation goes with edit.", "InvalidDeviceOperation", {
-      badOp: "edit",
-      badFileOp: change.fileOperation,
-    });
+    throw invalidDeviceOperation(context, "No file operation goes with edit.", change);
   }
   const { plan } = context;
   plan.devices[plan.devices.indexOf(found)] = await edited(context, device, found);
