@@ -26,6 +26,7 @@ import { PortGroups } from "./networks/port-groups.ts";
 import type { EngineOptions } from "./options.ts";
 import { enginePaths } from "./paths.ts";
 import { makeSystem } from "./system/index.ts";
+import { UntilDone } from "./until-done.ts";
 import { makeVolumes } from "./volumes/index.ts";
 import { VolumeStore } from "./volumes/store.ts";
 import { Semaphore } from "./waiting.ts";
@@ -72,6 +73,8 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     await networks.openOthers(links);
 
     const capacity = await vsphere.capacity();
+    const untilDone = new UntilDone(log);
+    undo.unshift(() => untilDone.close());
     const infrastructure: InfrastructureContext = {
       name: options.name,
       vsphere,
@@ -82,6 +85,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       table,
       networks,
       changes: new Semaphore(VSPHERE_CONCURRENCY),
+      untilDone,
       boots: new BootAdmission(capacity.cpus),
       iso,
       log,
@@ -94,6 +98,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     const imageService = await parts.createImages({
       files: vsphere.files,
       loaders,
+      untilDone,
       usage: {
         containersOf: (imageId) =>
           table

@@ -10,6 +10,7 @@ import type { VirtualMachineLoaders } from "./loader/pool.ts";
 import type { NetworkTable } from "./networks/network-table.ts";
 import type { PeerFeed } from "./networks/peer-feed.ts";
 import type { EnginePaths } from "./paths.ts";
+import type { UntilDone } from "./until-done.ts";
 import type { VolumeStore } from "./volumes/store.ts";
 import type { Semaphore } from "./waiting.ts";
 
@@ -26,6 +27,8 @@ export interface InfrastructureContext {
   readonly networks: NetworkTable;
   /** Bounds the changes asked of vSphere at a time. */
   readonly changes: Semaphore;
+  /** Repeats what must be done in the end. */
+  readonly untilDone: UntilDone;
   /** Bounds the VMs that boot at a time. */
   readonly boots: BootAdmission;
   /** Bootstrap ISO. */

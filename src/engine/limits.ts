@@ -4,6 +4,10 @@
 export const VSPHERE_CONCURRENCY = 16;
 /** Mutating operations that may wait for one container. */
 export const CONTAINER_QUEUE_LENGTH = 64;
+/** Repeats of what vSphere did not let us do: pauses double from the first to the longest. In all about an hour. */
+export const RETRY_ATTEMPTS = 120;
+export const RETRY_FIRST_PAUSE = 500;
+export const RETRY_LONGEST_PAUSE = 30_000;
 /** VMs that boot at the same time, for each CPU of the hosts and at least; the others queue. */
 export const BOOTS_PER_CPU = 1;
 export const BOOTS_AT_ONCE_MINIMUM = 2;

@@ -21,6 +21,9 @@ export interface TapHandler {
 
 const HEAD_LIMIT = 256 * 1024;
 
+/** The connection ended before the message did. */
+export class CutOff extends Error {}
+
 type State =
   | { kind: "head" }
   | { kind: "length"; left: number }
@@ -53,7 +56,7 @@ export class HttpTap {
     const { kind } = this.#state;
     if (kind === "until-close") this.handler.end();
     else if (kind !== "raw" && !(kind === "head" && this.#buffered.length === 0))
-      throw new Error(`the connection ended inside of a message (${kind})`);
+      throw new CutOff(`the connection ended inside of a message (${kind})`);
   }
 
   /** From here on the bytes are no HTTP. */

@@ -1,18 +1,23 @@
 /**
  * Stands between Docker clients and an endpoint, passes every byte on as it is, and checks every response against the
- * API document: status, headers, content type, framing and body. Also a program, for clients of another process:
+ * API document: status, headers, content type, framing and body. A response may end early only when its client went away
+ * first, or when a test had announced that it kills the endpoint. Also a program, for clients of another process:
  *
- *     bun tests/docker/validating-proxy.ts SOCKET REPORT unix:///path | tls://HOST:PORT CERTDIR
+ *     bun tests/docker/validating-proxy.ts SOCKET REPORT KILLS unix:///path | tls://HOST:PORT CERTDIR
+ *
+ * KILLS is a file that a test touches right before it kills the endpoint.
  */
-import { appendFileSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync, statSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
 import tls from "node:tls";
-import { HttpTap } from "./http-tap.ts";
+import { CutOff, HttpTap } from "./http-tap.ts";
 import { ResponseValidator } from "./validate.ts";
 
 /** Of one body. Longer ones (archives) are passed and not looked at. */
 const BODY_LIMIT = 16 * 1024 * 1024;
+/** A killed process's connections end at once; later ends have another cause. */
+const KILL_COUNTS_MILLISECONDS = 10_000;
 
 export interface ValidatingProxy {
   /** What was wrong so far. */
@@ -31,6 +36,8 @@ export async function startValidatingProxy(options: {
   socket: string;
   connect: () => net.Socket;
   onProblem?: (problem: string) => void;
+  /** When a test announced last that it kills the endpoint; milliseconds since the epoch. */
+  killedAt?: () => number;
 }): Promise<ValidatingProxy> {
   const validator = await ResponseValidator.load();
   const problems: string[] = [];
@@ -48,7 +55,14 @@ export async function startValidatingProxy(options: {
       sockets.add(socket);
       socket.on("close", () => sockets.delete(socket));
     }
-    const taps = tapConnection(validator, report, () => checked++);
+    const opened = Date.now();
+    let clientLeft = false;
+    for (const event of ["end", "error", "close"]) client.on(event, () => (clientLeft = true));
+    const mayBeCutOff = (): boolean => {
+      const killed = options.killedAt?.() ?? 0;
+      return clientLeft || (killed >= opened && Date.now() - killed <= KILL_COUNTS_MILLISECONDS);
+    };
+    const taps = tapConnection(validator, report, () => checked++, mayBeCutOff);
     client.on("data", (bytes: Buffer) => taps.request(bytes));
     upstream.on("data", (bytes: Buffer) => taps.response(bytes));
     upstream.on("end", () => taps.responseEnd());
@@ -72,7 +86,12 @@ export async function startValidatingProxy(options: {
   };
 }
 
-function tapConnection(validator: ResponseValidator, report: (problem: string) => void, counted: () => void) {
+function tapConnection(
+  validator: ResponseValidator,
+  report: (problem: string) => void,
+  counted: () => void,
+  mayBeCutOff: () => boolean,
+) {
   const pending: PendingRequest[] = [];
   let broken = false;
   const requests = new HttpTap(
@@ -132,6 +151,7 @@ function tapConnection(validator: ResponseValidator, report: (problem: string) =
       work();
     } catch (error) {
       broken = true;
+      if (error instanceof CutOff && mayBeCutOff()) return;
       const { method, target } = current?.request ?? pending.at(-1) ?? { method: "?", target: "?" };
       report(`${method} ${target}: ${error instanceof Error ? error.message : error}`);
     }
@@ -144,9 +164,9 @@ function tapConnection(validator: ResponseValidator, report: (problem: string) =
 }
 
 if (import.meta.main) {
-  const [socket, reportFile, endpoint = "", certificates = ""] = process.argv.slice(2);
-  if (socket === undefined || reportFile === undefined)
-    throw new Error("usage: validating-proxy SOCKET REPORT ENDPOINT [CERTDIR]");
+  const [socket, reportFile, killsFile, endpoint = "", certificates = ""] = process.argv.slice(2);
+  if (socket === undefined || reportFile === undefined || killsFile === undefined)
+    throw new Error("usage: validating-proxy SOCKET REPORT KILLS ENDPOINT [CERTDIR]");
   const url = new URL(endpoint);
   const pem = (name: string): Buffer => readFileSync(join(certificates, name));
   const connect =
@@ -162,5 +182,10 @@ if (import.meta.main) {
           } as tls.ConnectionOptions);
         };
   appendFileSync(reportFile, "");
-  await startValidatingProxy({ socket, connect, onProblem: (problem) => appendFileSync(reportFile, `${problem}\n`) });
+  await startValidatingProxy({
+    socket,
+    connect,
+    onProblem: (problem) => appendFileSync(reportFile, `${problem}\n`),
+    killedAt: () => statSync(killsFile, { throwIfNoEntry: false })?.mtimeMs ?? 0,
+  });
 }

@@ -9,6 +9,7 @@ import type { ProgressMessage, RegistryCredentials } from "../../src/engine/cont
 import { createImages, type ImageEvent, type ImageService } from "../../src/engine/images/images.ts";
 import { MemoryDatastore } from "../../src/engine/images/testing/memory-datastore.ts";
 import { MemoryLoaders } from "../../src/engine/images/testing/memory-loaders.ts";
+import { UntilDone } from "../../src/engine/until-done.ts";
 import { DEFAULT_SETTINGS } from "../../src/registry/settings.ts";
 import { makeLayout, type Registry, run, startRegistry } from "./registries.ts";
 
@@ -25,6 +26,7 @@ const open = (): Promise<ImageService> =>
   createImages({
     files: datastore,
     loaders,
+    untilDone: new UntilDone(() => undefined),
     usage: { containersOf: () => [] },
     registries: () => DEFAULT_SETTINGS,
     publish: (event) => events.push(event),

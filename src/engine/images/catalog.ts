@@ -1,6 +1,7 @@
 /** The store's memory: images, disks and names, as they are on the datastore. Read at start, written through. */
 import type { DatastoreFiles } from "../../vsphere/contract.ts";
 import { EngineError } from "../errors.ts";
+import type { UntilDone } from "../until-done.ts";
 import { type ImageConfiguration, parseImageConfiguration } from "./image-config.ts";
 import { LayerBlobs } from "./layer-blobs.ts";
 import { hexOf, type ImageLayout } from "./layout.ts";
@@ -31,14 +32,14 @@ export class Catalog {
   repositories: Repositories = { version: 1, repositories: {}, lastTagged: {} };
   readonly blobs: LayerBlobs;
   #turn: Promise<unknown> = Promise.resolve();
-  readonly #removals = new Map<string, Promise<void>>();
 
   constructor(
     readonly files: DatastoreFiles,
     readonly layout: ImageLayout,
+    readonly untilDone: UntilDone,
     readonly log: (message: string) => void,
   ) {
-    this.blobs = new LayerBlobs(files, layout.blobs, log);
+    this.blobs = new LayerBlobs(files, layout.blobs, untilDone, log);
   }
 
   /** Reads everything and removes what was left half made. */
@@ -56,7 +57,7 @@ export class Catalog {
         : undefined;
       if (record === undefined || record.name !== name) {
         this.log(`removing the image disk ${name}, which was never finished`);
-        await this.removeDiskFiles(name);
+        await this.removeDisk(name);
       } else this.disks.set(name, record);
     });
 
@@ -114,10 +115,17 @@ export class Catalog {
   addImage(record: ImageRecord, configText: string, manifestText: string | undefined): Promise<CatalogImage> {
     return this.#inTurn(async () => {
       const paths = this.layout.image(record.id);
-      await this.files.makeDirectory(paths.directory);
-      await this.files.write(paths.config, configText);
-      if (manifestText !== undefined) await this.files.write(paths.manifest, manifestText);
-      await writeAtomically(this.files, paths.marker, JSON.stringify(record));
+      await this.untilDone.settled(`removing ${paths.directory}`);
+      try {
+        await this.files.makeDirectory(paths.directory);
+        await this.files.write(paths.config, configText);
+        if (manifestText !== undefined) await this.files.write(paths.manifest, manifestText);
+        await writeAtomically(this.files, paths.marker, JSON.stringify(record));
+      } catch (error) {
+        if (!this.images.has(record.id))
+          await this.untilDone.run(`removing ${paths.directory}`, () => this.files.remove(paths.directory));
+        throw error;
+      }
       const image = { record, configuration: parseImageConfiguration(configText) };
       this.images.set(record.id, image);
       return image;
@@ -152,7 +160,7 @@ export class Catalog {
       const paths = this.layout.image(id);
       await this.files.remove(paths.marker);
       this.images.delete(id);
-      await this.files.remove(paths.directory);
+      await this.untilDone.run(`removing ${paths.directory}`, () => this.files.remove(paths.directory));
     });
   }
 
@@ -187,27 +195,33 @@ export class Catalog {
     unused.sort((a, b) => b.depth - a.depth);
     // From here on nobody can choose them as parents.
     for (const { name } of unused) this.disks.delete(name);
-    for (const { name } of unused) {
-      const removal = this.files.remove(this.layout.disk(name).marker).then(() => this.removeDiskFiles(name));
-      this.#removals.set(name, removal);
-      await removal.finally(() => this.#removals.delete(name));
-    }
+    for (const { name } of unused) await this.removeDisk(name);
     const layers = [...this.disks.values()].flatMap((disk) => disk.layers);
     await this.blobs.removeUnused(new Set(layers.map(({ diffId }) => diffId)));
     return unused;
   }
 
-  /** Resolves when a removal of this disk that is under way has ended. */
-  async diskRemoved(name: string): Promise<void> {
-    await this.#removals.get(name)?.catch(() => undefined);
+  /** Removes a disk that is in nobody's list any more, now or in the end; marker first. */
+  async removeDisk(name: string): Promise<void> {
+    await this.untilDone.run(removalOf(name), async () => {
+      await this.files.remove(this.layout.disk(name).marker);
+      await this.#removeDiskFiles(name);
+    });
   }
 
-  async removeDiskFiles(name: string): Promise<void> {
+  /** Resolves when a removal of this disk that is under way has ended. */
+  async diskRemoved(name: string): Promise<void> {
+    await this.untilDone.settled(removalOf(name));
+  }
+
+  async #removeDiskFiles(name: string): Promise<void> {
     const { file, directory } = this.layout.disk(name);
     if (await this.files.exists(file)) await this.files.removeDisk(file);
     await this.files.remove(directory);
   }
 }
+
+const removalOf = (disk: string): string => `removing image disk ${disk}`;
 
 async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const rest = [...items];

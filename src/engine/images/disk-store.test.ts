@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { writeTar } from "../../format/tar/index.ts";
 import { digestOf } from "../../registry/digest.ts";
+import { UntilDone } from "../until-done.ts";
 import { ByteQueue } from "./byte-queue.ts";
 import { Catalog } from "./catalog.ts";
 import { EMPTY_LAYER_DIFF_ID } from "./chain.ts";
@@ -28,7 +29,7 @@ const layer = (name: string): Promise<Uint8Array> => {
 test("disks never stack deeper than the limit, whatever is pulled one after the other", async () => {
   const files = new MemoryDatastore();
   const loaders = new MemoryLoaders(files);
-  const catalog = new Catalog(files, imageLayout("[ds] images"), () => undefined);
+  const catalog = new Catalog(files, imageLayout("[ds] images"), new UntilDone(() => undefined), () => undefined);
   await catalog.load();
   const store = new DiskStore(catalog, loaders, 1_000_000);
   const layers = await Promise.all(Array.from({ length: 20 }, (_, index) => layer(`f${index}`)));
@@ -47,7 +48,7 @@ test("disks never stack deeper than the limit, whatever is pulled one after the 
 test("an empty layer is neither fetched nor applied, and is what its digest says", async () => {
   const files = new MemoryDatastore();
   const loaders = new MemoryLoaders(files);
-  const catalog = new Catalog(files, imageLayout("[ds] images"), () => undefined);
+  const catalog = new Catalog(files, imageLayout("[ds] images"), new UntilDone(() => undefined), () => undefined);
   expect(digestOf(new Uint8Array(1024))).toBe(EMPTY_LAYER_DIFF_ID);
   const open = (): never => {
     throw new Error("fetched");

@@ -201,7 +201,6 @@ export class DiskStore {
       };
     try {
       await catalog.diskRemoved(name);
-      await catalog.removeDiskFiles(name); // A failed removal may have left something.
       await catalog.files.makeDirectory(paths.directory);
       const create = parent === undefined ? { capacityBytes } : { parent: catalog.layout.disk(parent.name).file };
       const { layers, chainId } = await this.loaders.use(
@@ -219,7 +218,7 @@ export class DiskStore {
       signal.throwIfAborted();
       const twin = catalog.diskOfChain(chainId);
       if (twin !== undefined) {
-        await catalog.removeDiskFiles(name);
+        await catalog.removeDisk(name);
         release();
         return { disk: twin, release: this.pin(twin.name) };
       }
@@ -236,9 +235,7 @@ export class DiskStore {
       return { disk, release };
     } catch (error) {
       release();
-      await catalog.removeDiskFiles(name).catch((failure: unknown) => {
-        catalog.log(`cannot remove the unfinished image disk ${name} now (the next start will): ${String(failure)}`);
-      });
+      await catalog.removeDisk(name);
       throw error;
     } finally {
       for (const layer of kept) await layer.close();

@@ -8,6 +8,7 @@ import type { DatastoreFiles, DatastorePath } from "../../vsphere/contract.ts";
 import type { Images, ProgressSink, RegistryCredentials } from "../contract.ts";
 import { EngineError, invalid, notFound } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
+import type { UntilDone } from "../until-done.ts";
 import { addLayer } from "./add-layer.ts";
 import { Catalog, type CatalogImage } from "./catalog.ts";
 import type { ImageStore, ImageUsage, StoredImage } from "./contract.ts";
@@ -40,6 +41,7 @@ export interface ImageEvent {
 export interface ImagesOptions {
   files: DatastoreFiles;
   loaders: LoaderPool;
+  untilDone: UntilDone;
   usage: ImageUsage;
   /** Asked at each use, so that changed settings count at once. */
   registries: () => RegistrySettings;
@@ -65,7 +67,7 @@ export interface ImageService {
 }
 
 export async function createImages(options: ImagesOptions): Promise<ImageService> {
-  const catalog = new Catalog(options.files, imageLayout(options.root), options.log);
+  const catalog = new Catalog(options.files, imageLayout(options.root), options.untilDone, options.log);
   await catalog.load();
   const disks = new DiskStore(catalog, options.loaders, options.diskCapacityBytes ?? DEFAULT_DISK_CAPACITY_BYTES);
   const registry: RegistryClient = createRegistryClient({

@@ -7,6 +7,7 @@ import { Digester } from "../../registry/digest.ts";
 import type { DatastoreFiles, DatastorePath } from "../../vsphere/contract.ts";
 import { EngineError } from "../errors.ts";
 import { METADATA_LIMIT } from "../limits.ts";
+import type { UntilDone } from "../until-done.ts";
 import { compressed, type LayerCompression } from "./compress.ts";
 import { writeAtomically } from "./records.ts";
 
@@ -44,6 +45,7 @@ export class LayerBlobs {
   constructor(
     private readonly files: DatastoreFiles,
     private readonly directory: DatastorePath,
+    private readonly untilDone: UntilDone,
     private readonly log: (message: string) => void,
   ) {}
 
@@ -116,9 +118,7 @@ export class LayerBlobs {
         release?.();
         if (committed) return;
         await writer.settled();
-        await this.files.remove(`${this.directory}/${name}`).catch((error: unknown) => {
-          this.log(`cannot remove the unfinished layer ${name} now (the next start will): ${String(error)}`);
-        });
+        await this.#remove(name);
       },
     };
   }
@@ -143,9 +143,16 @@ export class LayerBlobs {
     for (const [diffId, { name }] of [...this.#records]) {
       if (used.has(diffId) || this.#held.has(diffId)) continue;
       this.#records.delete(diffId);
+      await this.#remove(name);
+    }
+  }
+
+  /** Marker first: what is left of a removal that was cut off is then no blob. */
+  async #remove(name: string): Promise<void> {
+    await this.untilDone.run(`removing the layer ${name}`, async () => {
       await this.files.remove(`${this.directory}/${name}/${MARKER}`);
       await this.files.remove(`${this.directory}/${name}`);
-    }
+    });
   }
 
   /** Bytes on the datastore. */

@@ -3,6 +3,7 @@ import type { LinkSession } from "../../link/contract.ts";
 import type { DiskAddress, LoaderConfiguration } from "../../link/guest-configuration.ts";
 import { encodeConfiguration } from "../../link/guest-configuration-codec.ts";
 import type { DatastorePath, DiskSpec, VirtualMachineReference } from "../../vsphere/contract.ts";
+import { removeAbandonedMachine } from "../abandoned-machine.ts";
 import { LOADER_KEY } from "../containers/document.ts";
 import type { InfrastructureContext } from "../context.ts";
 import { EngineError } from "../errors.ts";
@@ -30,10 +31,12 @@ export class Loader implements GuestOwner {
   );
   readonly #attached = new Map<string, DatastorePath>();
   readonly #session = deferred<LinkSession>();
+  readonly #gone = deferred<void>();
   readonly #forget: () => void;
   readonly #token = newToken();
   #machine: Promise<VirtualMachineReference> | undefined;
   #on: Promise<void> | undefined;
+  #destroying = false;
   #binding: NetworkBinding | undefined;
   #address: { address: string; release(): void } | undefined;
 
@@ -64,19 +67,35 @@ export class Loader implements GuestOwner {
     }
   }
 
+  /** Resolves when its VM is gone, or nothing more is tried. */
+  get gone(): Promise<void> {
+    return this.#gone.promise;
+  }
+
+  isGone(): void {
+    this.#gone.resolve();
+  }
+
+  holdsAny(disks: readonly LoaderDisk[]): boolean {
+    const attached = new Set(this.#attached.values());
+    return disks.some(({ path }) => attached.has(path));
+  }
+
+  /** Can be repeated when it failed. */
   async destroy(): Promise<void> {
     this.broken = true;
     this.#forget();
-    const { vsphere } = this.#context;
-    try {
-      const machine = await this.#machine;
-      if (!machine) return;
+    const { vsphere, paths } = this.#context;
+    const keepDisks = [...this.#attached.values()];
+    // Whether it was made is unknown when creating it failed, and whether it is gone when destroying it failed before.
+    const machine = this.#destroying ? undefined : await this.#machine?.catch(() => undefined);
+    this.#destroying = true;
+    if (machine) {
       await vsphere.powerOff(machine);
-      await vsphere.destroyVm(machine, { keepDisks: [...this.#attached.values()] });
-    } finally {
-      if (this.#binding) await this.#context.networks.unbind([this.#binding]);
-      this.#address?.release();
-    }
+      await vsphere.destroyVm(machine, { keepDisks });
+    } else if (this.#machine) await removeAbandonedMachine(this.#context, paths.loader(this.id), keepDisks);
+    if (this.#binding) await this.#context.networks.unbind([this.#binding]);
+    this.#address?.release();
   }
 
   async #ready(): Promise<LinkSession> {
@@ -174,7 +193,8 @@ export class Loader implements GuestOwner {
       try {
         await this.#reconfigure({ addDisks: specs });
       } catch (error) {
-        for (const spec of specs) this.#attached.delete(`${spec.bus}:${spec.unit}`);
+        // Whether they are attached is unknown when the answer was lost: only the end of its VM tells.
+        this.broken = true;
         throw error;
       }
       return addresses;

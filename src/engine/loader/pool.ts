@@ -26,7 +26,7 @@ export class Loaders implements VirtualMachineLoaders {
   readonly #loaders = new Set<Loader>();
   readonly #idle = new Map<Loader, ReturnType<typeof setTimeout>>();
   readonly #waiting: (() => void)[] = [];
-  readonly #removals = new Set<Promise<void>>();
+  readonly #removals = new Set<Promise<boolean>>();
   #closed = false;
 
   constructor(context: InfrastructureContext, options: LoaderPoolOptions = {}) {
@@ -43,15 +43,18 @@ export class Loaders implements VirtualMachineLoaders {
     work: (loader: Parameters<Parameters<LoaderPool["use"]>[1]>[0]) => Promise<T>,
   ): Promise<T> {
     const release = await this.#locks.acquire(disks.map(({ path, readOnly }) => ({ path, shared: readOnly })));
+    let loader: Loader | undefined;
     try {
-      const loader = await this.#take();
+      loader = await this.#take();
       try {
         return await loader.work(disks, work);
       } finally {
         this.#give(loader);
       }
     } finally {
-      release();
+      // A loader that could not detach its disks holds them until its VM is gone.
+      if (loader?.broken && loader.holdsAny(disks)) void loader.gone.then(release);
+      else release();
     }
   }
 
@@ -116,13 +119,11 @@ export class Loaders implements VirtualMachineLoaders {
     clearTimeout(this.#idle.get(loader));
     this.#idle.delete(loader);
     if (!this.#loaders.delete(loader)) return;
-    const removal = loader
-      .destroy()
-      .catch((error: unknown) => {
-        this.#context.log(`loader VM cannot be removed: ${error instanceof Error ? error.message : error}`);
-      })
-      .finally(() => this.#removals.delete(removal));
+    const { untilDone } = this.#context;
+    const what = `removing loader VM ${loader.id}`;
+    const removal = untilDone.run(what, () => loader.destroy()).finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);
+    void removal.then(() => untilDone.settled(what)).then(() => loader.isGone());
     this.#waiting.shift()?.();
   }
 }
