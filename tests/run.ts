@@ -12,8 +12,6 @@ interface Stage {
   command?: string[];
   /** Milliseconds that one test may take. */
   timeoutMilliseconds?: number;
-  /** Runs only when it is named: see tests/stress/README.md. */
-  onRequest?: boolean;
   /** Command in whose surroundings the tests run. */
   wrapper?: string[];
 }
@@ -61,13 +59,6 @@ const STAGES: Stage[] = [
     paths: ["tests/clients"],
     timeoutMilliseconds: MACHINE_TIMEOUT,
     wrapper: ["tests/e2e/with-environment"],
-  },
-  {
-    name: "stress",
-    paths: ["tests/stress"],
-    timeoutMilliseconds: MACHINE_TIMEOUT,
-    wrapper: ["tests/e2e/with-environment"],
-    onRequest: true,
   },
 ];
 
@@ -125,9 +116,7 @@ async function runStage(stage: Stage, index: number): Promise<Counts> {
 }
 
 const wanted = process.argv.slice(2);
-const chosen = STAGES.filter(
-  ({ name, onRequest }) => (wanted.length === 0 && onRequest !== true) || wanted.some((word) => name.startsWith(word)),
-);
+const chosen = STAGES.filter(({ name }) => wanted.length === 0 || wanted.some((word) => name.startsWith(word)));
 if (chosen.length === 0) {
   console.error(`No such stage: ${wanted.join(" ")}. Stages: ${STAGES.map(({ name }) => name).join(", ")}`);
   process.exit(2);

@@ -2,15 +2,12 @@
 import { expect } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { run, STATE } from "./docker.ts";
+import { docker, run, STATE } from "./docker.ts";
 
 const VCH = join(STATE, "lab/datastore1/vch/e2e");
 /** The endpoint finishes in the background what was cut off; loader VMs boot for that. */
 const SETTLE_LIMIT_MILLISECONDS = 180_000;
 const LOOK_EVERY_MILLISECONDS = 1000;
-
-/** Straight to the endpoint: the checking proxy of the other tests would count a killed endpoint's answers as wrong. */
-export const DIRECT = { DOCKER_HOST: `unix://${STATE}/run/docker.sock`, DOCKER_TLS_VERIFY: "", DOCKER_CERT_PATH: "" };
 
 const names = async (directory: string): Promise<string[]> =>
   (await readdir(directory).catch(() => [])).filter((name) => name !== "").sort();
@@ -23,7 +20,7 @@ const lines = (text: string): string[] =>
     .sort();
 
 async function listed(...command: string[]): Promise<string[]> {
-  const result = await run(["docker", ...command], { environment: DIRECT });
+  const result = await docker(command);
   if (result.code !== 0) throw new Error(`docker ${command.join(" ")}: ${result.stderr}`);
   return lines(result.stdout);
 }
