@@ -9,7 +9,7 @@ import { chooseCompression } from "./compression";
 import { makeInitramfs } from "./initramfs";
 import { ModuleIndex, moduleName } from "./kernel-modules";
 import { type Kernel, openKernel } from "./kernel-source";
-import { digests, MANIFEST_PATH, type Manifest, manifestPackage } from "./manifest";
+import { digests, MANIFEST_FORMAT, MANIFEST_PATH, type Manifest, manifestPackage } from "./manifest";
 import { EARLY_MODULE_PARAMETERS, type ModuleSelection, selectModules } from "./module-selection";
 import type { BuiltIso, IsoBuildOptions } from "./options";
 import { type ReadPackage, readPackage } from "./package-files";
@@ -19,7 +19,7 @@ import { bytesOf, Spool, sha256 } from "./spool";
 
 export type { MediumCompression } from "./compression";
 export type { KernelSource } from "./kernel-source";
-export { MANIFEST_PATH, type Manifest } from "./manifest";
+export { MANIFEST_FORMAT, MANIFEST_PATH, type Manifest } from "./manifest";
 export type { BuiltIso, IsoBuildOptions } from "./options";
 
 /** Everything on the medium has this time, so that equal inputs give equal bytes: 2000-01-01T00:00:00Z. */
@@ -70,7 +70,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
 
   const init = await content(options.init, "init");
   const manifest: Manifest = {
-    format: 1,
+    format: MANIFEST_FORMAT,
     architecture: "x86_64",
     kernel: {
       version: kernel.version,
@@ -86,6 +86,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     },
     packages: packages.map(manifestPackage),
     modules: { early: selection.early.map(moduleName), late: selection.late.map(moduleName) },
+    cdrom: selection.cdrom,
     files: await digests(root, boot.unfinished),
     init: await sha256(init),
   };

@@ -1,7 +1,7 @@
 import { FormatError } from "../src/format/format-error";
 import { type IsoEntry, type IsoSource, readIso, readIsoFile } from "../src/format/iso9660";
 import { isSquashfs, SquashfsReader } from "../src/format/squashfs";
-import { MANIFEST_PATH, type Manifest } from "./manifest";
+import { MANIFEST_FORMAT, MANIFEST_PATH, type Manifest } from "./manifest";
 
 /** A bootstrap ISO opened for reading: its manifest, and its files wherever they lie. */
 export interface OpenedIso {
@@ -61,10 +61,12 @@ function parseManifest(text: string): Manifest {
   }
   const isObject = (value: unknown): value is Record<string, unknown> =>
     typeof value === "object" && value !== null && !Array.isArray(value);
-  if (!isObject(parsed) || parsed.format !== 1) throw new FormatError("iso", "the manifest is of an unknown format");
+  if (!isObject(parsed) || parsed.format !== MANIFEST_FORMAT)
+    throw new FormatError("iso", "it was built by another version of vch; build it again");
   for (const key of ["kernel", "boot", "root", "tether", "modules", "files"]) {
     if (!isObject(parsed[key])) throw new FormatError("iso", `the manifest has no ${key}`);
   }
+  if (!Array.isArray(parsed.cdrom)) throw new FormatError("iso", "the manifest does not say what it boots from");
   if (!Array.isArray(parsed.packages)) throw new FormatError("iso", "the manifest has no packages");
   return parsed as unknown as Manifest;
 }

@@ -6,12 +6,15 @@ import { sha256 } from "./spool";
 /** Where the image says what it was made of. */
 export const MANIFEST_PATH = "/etc/vch/manifest.json";
 
+/** Raised when an image of an earlier version of this program lacks what this one needs to know. */
+export const MANIFEST_FORMAT = 2;
+
 /** A package that the image was made of. */
 export type ManifestPackage = Pick<ReadPackage, "kind" | "name" | "version" | "architecture" | "sha256" | "signedBy">;
 
 /** What a bootstrap ISO is made of. Its SHA-256 is the medium's id, which the first stage looks for. */
 export interface Manifest {
-  format: 1;
+  format: typeof MANIFEST_FORMAT;
   architecture: string;
   kernel: { version: string; commandLine: string; sha256: string; package?: ManifestPackage };
   /** What starts it: isolinux for BIOS, a unified kernel image for UEFI. */
@@ -23,6 +26,8 @@ export interface Manifest {
   tether: { version: string; sha256: string };
   packages: ManifestPackage[];
   modules: { early: string[]; late: string[] };
+  /** CD-ROM controllers that the kernel has drivers for. */
+  cdrom: ("ide" | "sata")[];
   /** SHA-256 of every file of the root file system by its path, except this one. */
   files: Record<string, string>;
   /** SHA-256 of the first stage. */

@@ -2,6 +2,7 @@ import { type ModuleIndex, moduleName } from "./kernel-modules";
 
 /** Drivers of the CD-ROM controllers that vSphere and the lab offer: at least one must be there. */
 const cdControllers = ["ata_piix", "ahci"];
+const controllerBus: Readonly<Record<string, "ide" | "sata">> = { ata_piix: "ide", ahci: "sata" };
 /** Without the drive and its file system the medium cannot be read. */
 const cdDrive = "sr_mod";
 /** File systems that the medium can have for the guest. */
@@ -31,6 +32,8 @@ export interface ModuleSelection {
   late: string[];
   /** On the medium; includes the early and the late ones. */
   kept: string[];
+  /** Controllers that the medium can be read from, whether their drivers are built in or loaded early. */
+  cdrom: ("ide" | "sata")[];
 }
 
 /**
@@ -58,7 +61,8 @@ export function selectModules(
     .filter((path) => (keptFolders.test(path) || keptDrivers.test(path)) && !neverKept.test(path))
     .map(moduleName);
   const kept = new Set([...early, ...late, ...index.loadOrder(wanted)]);
-  return { early, late, kept: [...kept].sort() };
+  const cdrom = controllers.flatMap((name) => controllerBus[name] ?? []);
+  return { early, late, kept: [...kept].sort(), cdrom };
 }
 
 /**

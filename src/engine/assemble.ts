@@ -1,7 +1,7 @@
 /** Puts the engine together out of its parts and takes up what vSphere holds. */
 import type { OpenBridgeNetwork } from "../network/contract.ts";
 import { BootAdmission } from "./boot-admission.ts";
-import { bootstrapMedium } from "./bootstrap-medium.ts";
+import { bootstrapMedia } from "./bootstrap-medium.ts";
 import { ContainerExecs } from "./containers/exec.ts";
 import { makeContainers } from "./containers/index.ts";
 import { adopt, finishReconciliation, watchInventory } from "./containers/reconcile.ts";
@@ -13,6 +13,7 @@ import { EventLog } from "./events/event-log.ts";
 import type { GuestLinkOptions, GuestLinks } from "./guests/guest-links.ts";
 import { hostRecord } from "./host-record.ts";
 import type { ImageService, ImagesOptions } from "./images/images.ts";
+import { isoUse } from "./isos/usage.ts";
 import { VSPHERE_CONCURRENCY } from "./limits.ts";
 import { Loaders } from "./loader/pool.ts";
 import { defaultNetworks } from "./networks/default-networks.ts";
@@ -62,7 +63,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     names: (network) => nameLookup(table, network),
     log,
   });
-  const iso = await bootstrapMedium(vsphere.files, paths, options.iso);
+  const isos = await bootstrapMedia(vsphere.files, paths, options.iso, log);
   const view = await vsphere.openView();
   const undo: (() => Promise<void>)[] = [() => view.close()];
   try {
@@ -87,7 +88,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       changes: new Semaphore(VSPHERE_CONCURRENCY),
       untilDone,
       boots: new BootAdmission(capacity.cpus),
-      iso,
+      isos,
       log,
       debug: options.debug ?? (() => undefined),
     };
@@ -134,6 +135,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     const reconciled = finishReconciliation(context).catch((error: unknown) => {
       log(`reconciling: ${error instanceof Error ? error.message : error}`);
     });
+    await pruneIsos(context);
     const settings = options.registries();
     return {
       containers: makeContainers(context),
@@ -157,6 +159,16 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
   } catch (error) {
     await undoAll(undo, log);
     throw error;
+  }
+}
+
+/** Takes away ISO files that nobody needs any more. A failure is no reason not to serve. */
+async function pruneIsos({ isos, view, log }: EngineContext): Promise<void> {
+  try {
+    const removed = await isos.prune(isoUse(view));
+    if (removed.length > 0) log(`bootstrap ISOs without a use were deleted: ${removed.join(", ")}`);
+  } catch (error) {
+    log(`bootstrap ISOs: ${error instanceof Error ? error.message : error}`);
   }
 }
 

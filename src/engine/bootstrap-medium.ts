@@ -1,30 +1,25 @@
-/** The bootstrap ISO on the datastore: uploaded once per content, because running containers keep using the one they booted. */
+/** The bootstrap ISO that the endpoint brings along, on the datastore beside those that administrators uploaded. */
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
 import { Readable } from "node:stream";
-import type { DatastoreFiles, DatastorePath } from "../vsphere/contract.ts";
+import type { DatastoreFiles } from "../vsphere/contract.ts";
+import { IsoCatalog } from "./isos/catalog.ts";
+import { BUILT_IN_ISO } from "./isos/record.ts";
 import type { EngineOptions } from "./options.ts";
 import type { EnginePaths } from "./paths.ts";
 
-/** The datastore path of the ISO. An upload that was cut off is never taken for the whole: it gets its name last. */
-export async function bootstrapMedium(
+/** The catalog of ISOs, with the endpoint's own uploaded. A new one gets a file of its own: VMs keep what they booted. */
+export async function bootstrapMedia(
   files: DatastoreFiles,
   paths: EnginePaths,
   iso: EngineOptions["iso"],
-): Promise<DatastorePath> {
-  if ("datastorePath" in iso) return iso.datastorePath;
-  const path = paths.iso(await digestOf(iso.file));
-  if (await files.exists(path)) return path;
-  await files.makeDirectory(path.slice(0, path.lastIndexOf("/")));
-  const { size } = await stat(iso.file);
-  const stream = Readable.toWeb(createReadStream(iso.file)) as unknown as ReadableStream<Uint8Array>;
-  await files.write(`${path}.new`, { stream, length: size });
-  await files.move(`${path}.new`, path);
-  return path;
-}
-
-async function digestOf(file: string): Promise<string> {
-  const hash = new Bun.CryptoHasher("sha256");
-  for await (const bytes of createReadStream(file)) hash.update(bytes);
-  return hash.digest("hex");
+  log: (message: string) => void,
+): Promise<IsoCatalog> {
+  if ("datastorePath" in iso) {
+    const path = iso.datastorePath;
+    return new IsoCatalog(files, paths.isos, log, { name: BUILT_IN_ISO, path, cdromBus: "ide", firmware: "bios" });
+  }
+  const catalog = new IsoCatalog(files, paths.isos, log);
+  const open = () => Readable.toWeb(createReadStream(iso.file)) as unknown as ReadableStream<Uint8Array>;
+  const record = await catalog.add(BUILT_IN_ISO, iso.facts, open, { replace: true });
+  return new IsoCatalog(files, paths.isos, log, catalog.mediumOf(record));
 }

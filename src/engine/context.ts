@@ -1,11 +1,12 @@
 /** What the parts of the engine share. Made once by createEngine, in order of dependence. */
-import type { DatastorePath, InventoryView, VSphere } from "../vsphere/contract.ts";
+import type { InventoryView, VSphere } from "../vsphere/contract.ts";
 import type { BootAdmission } from "./boot-admission.ts";
 import type { ContainerTable } from "./containers/table.ts";
 import type { RecentRuns } from "./containers/timeline.ts";
 import type { EventLog } from "./events/event-log.ts";
 import type { GuestLinks } from "./guests/guest-links.ts";
 import type { ImageStore } from "./images/contract.ts";
+import type { IsoCatalog } from "./isos/catalog.ts";
 import type { VirtualMachineLoaders } from "./loader/pool.ts";
 import type { NetworkTable } from "./networks/network-table.ts";
 import type { PeerFeed } from "./networks/peer-feed.ts";
@@ -31,8 +32,8 @@ export interface InfrastructureContext {
   readonly untilDone: UntilDone;
   /** Bounds the VMs that boot at a time. */
   readonly boots: BootAdmission;
-  /** Bootstrap ISO. */
-  readonly iso: DatastorePath;
+  /** Bootstrap ISOs. */
+  readonly isos: IsoCatalog;
   readonly log: (message: string) => void;
   /** What only somebody who looks for something wants to read. */
   readonly debug: (message: string) => void;

@@ -19,7 +19,8 @@ export interface EnginePaths {
   volumeDisk(name: string): DatastorePath;
   volumeRecord(name: string): DatastorePath;
   network(id: string): DatastorePath;
-  iso(digest: string): DatastorePath;
+  /** Bootstrap ISOs, their records, and which one is the default. */
+  isos: DatastorePath;
 }
 
 export function enginePaths(datastore: string, name: string): EnginePaths {
@@ -37,6 +38,6 @@ export function enginePaths(datastore: string, name: string): EnginePaths {
     volumeDisk: (volume) => `${root}/volumes/${volume}/volume.vmdk`,
     volumeRecord: (volume) => `${root}/volumes/${volume}/volume.json`,
     network: (id) => `${root}/networks/${id}.json`,
-    iso: (digest) => `${root}/iso/bootstrap-${digest.slice(0, 16)}.iso`,
+    isos: `${root}/iso`,
   };
 }

@@ -1,6 +1,12 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type BuiltIso, buildIso, type IsoBuildOptions, type KernelSource } from "../../iso-builder/index.ts";
+import {
+  type BuiltIso,
+  buildIso,
+  type IsoBuildOptions,
+  type KernelSource,
+  MANIFEST_FORMAT,
+} from "../../iso-builder/index.ts";
 import {
   bootPackages,
   DEFAULT_KERNEL_PACKAGE,
@@ -114,12 +120,13 @@ async function gather(
 export async function ensureBootstrapIso(paths: StatePaths, say: (line: string) => void): Promise<string> {
   const { digest } = await embeddedGuestPrograms();
   const stamp = `${paths.iso}.build`;
+  const wanted = `${digest} ${MANIFEST_FORMAT}`;
   const stamped = await readFile(stamp, "utf8").catch(() => "");
-  if (stamped.trim() === digest && (await Bun.file(paths.iso).exists())) return paths.iso;
+  if (stamped.trim() === wanted && (await Bun.file(paths.iso).exists())) return paths.iso;
   say("Building the bootstrap ISO …");
   // On this machine reading costs little and starting counts: not compressed.
   const built = await buildBootstrapIso({ out: paths.iso, packages: paths.packages, say });
-  await writeFileAtomically(stamp, `${digest}\n`);
+  await writeFileAtomically(stamp, `${wanted}\n`);
   say(`Bootstrap ISO: ${built.path} (${Math.round(built.size / 2 ** 20)} MiB, Linux ${built.kernelVersion})`);
   return paths.iso;
 }

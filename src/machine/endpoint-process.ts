@@ -7,6 +7,7 @@ import { connectVSphere } from "../vsphere/index.ts";
 import { BUILD } from "./build.ts";
 import { loadLinkCertificate, loadServingCertificates } from "./certificates.ts";
 import { announceReady, recordDaemon } from "./daemon.ts";
+import { isoFacts } from "./isos.ts";
 import { debugLog, log } from "./log.ts";
 import type { StatePaths } from "./paths.ts";
 import type { EndpointSettings } from "./settings.ts";
@@ -46,7 +47,7 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
       : {
           portGroups: { virtualSwitch: LAB_SWITCH, interfaceOf: (portGroup) => portGroupBridge(paths.lab, portGroup) },
         }),
-    iso: { file: paths.iso },
+    iso: { file: paths.iso, facts: await isoFacts(paths.iso) },
     link: { port: settings.bridge.linkPort, ...link },
     registries: () => registrySettings(paths, settings),
     defaults: settings.defaults,

@@ -116,8 +116,8 @@ export interface VirtualMachineSpec {
   cpuShares?: number;
   memoryReservationMB?: number;
   firmware: "bios" | "efi";
-  /** Bootstrap ISO. */
-  cdrom?: DatastorePath;
+  /** Bootstrap ISO, in the first drive of a controller: IDE unless said otherwise. */
+  cdrom?: DatastorePath | { path: DatastorePath; bus: "ide" | "sata" };
   disks: DiskSpec[];
   networkAdapters: NetworkAdapterSpec[];
   serialPorts: SerialPortSpec[];

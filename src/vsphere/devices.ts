@@ -11,6 +11,7 @@ export const FIRST_IDE_KEY = 200;
 const SCSI_KEY = -1000;
 const DISK_KEY = -2000;
 const CDROM_KEY = -3000;
+const SATA_KEY = -15000;
 const NETWORK_KEY = -4000;
 const SERIAL_KEY = -9000;
 
@@ -81,15 +82,21 @@ export function disk(spec: DiskSpec, controllerKey: number): Change {
   return add(device, create !== undefined);
 }
 
-export function cdrom(path: string): Change {
-  return add({
+export function sataController(): Change {
+  return add({ _type: "VirtualAHCIController", key: SATA_KEY, busNumber: 0 });
+}
+
+/** The drive and the controller that it needs. */
+export function cdrom(path: string, bus: "ide" | "sata"): Change[] {
+  const drive = add({
     _type: "VirtualCdrom",
     key: CDROM_KEY,
     backing: { _type: "VirtualCdromIsoBackingInfo", fileName: path },
     connectable: { startConnected: true, allowGuestControl: true, connected: true },
-    controllerKey: FIRST_IDE_KEY,
+    controllerKey: bus === "ide" ? FIRST_IDE_KEY : SATA_KEY,
     unitNumber: 0,
   });
+  return [bus === "ide" ? ideController() : sataController(), drive];
 }
 
 export function networkAdapter(spec: NetworkAdapterSpec, index: number, backing: Backing): Change {

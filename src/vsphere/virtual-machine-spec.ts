@@ -4,7 +4,6 @@ import {
   type Change,
   cdrom,
   disk,
-  ideController,
   isDisk,
   networkAdapter,
   newScsiKey,
@@ -48,7 +47,7 @@ export async function createSpec(
   );
   const changes: Change[] = [
     ...buses.map(scsiController),
-    ...(spec.cdrom === undefined ? [] : [ideController(), cdrom(spec.cdrom)]),
+    ...(spec.cdrom === undefined ? [] : cdromOf(spec.cdrom)),
     ...spec.disks.map((wanted) => disk(wanted, newScsiKey(wanted.bus))),
     ...adapters,
     ...spec.serialPorts.map(serialPort),
@@ -76,6 +75,10 @@ export async function createSpec(
       : { bootOptions: { bootOrder: [{ _type: "VirtualMachineBootOptionsBootableCdromDevice" }] } }),
     firmware: spec.firmware,
   };
+}
+
+function cdromOf(wanted: NonNullable<VirtualMachineSpec["cdrom"]>): Change[] {
+  return typeof wanted === "string" ? cdrom(wanted, "ide") : cdrom(wanted.path, wanted.bus);
 }
 
 /** The VM's files are named after its directory, which unlike its name needs no escaping. */

@@ -23,6 +23,7 @@ function describe(manifest: Manifest, mediumId: string, size: number): string {
     `Size          ${size} bytes (${(size / 2 ** 20).toFixed(1)} MiB)`,
     `Architecture  ${manifest.architecture}`,
     `Firmware      ${firmware.filter(Boolean).join("; ")}`,
+    `CD-ROM        ${manifest.cdrom.join(", ")}`,
     `Kernel        ${kernel.version}`,
     `Command line  ${kernel.commandLine}`,
     `Tether        ${tether.version}, SHA-256 ${tether.sha256}`,

@@ -7,6 +7,8 @@ import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contra
 import { EngineError, invalid, notFound } from "../errors.ts";
 import { newId, newToken, uuidOf, virtualMachineName } from "../identifiers.ts";
 import type { StoredImage } from "../images/contract.ts";
+import { type BootMedium, checkIsoName, ISO_LABEL } from "../isos/record.ts";
+import { isoEntry } from "../isos/usage.ts";
 import { SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
 import { adaptersOf, bindingsOf, type MadeEndpoints, makeEndpoints, wantedEndpoints } from "../networks/endpoints.ts";
 import { CONSOLE_LOG, RW_DISK } from "../paths.ts";
@@ -46,6 +48,7 @@ export async function createContainer(
   if (!config.Image) throw invalid("config cannot be empty in order to create a container");
   const image = await context.images.resolve(config.Image);
   checkPlatform(image, platform);
+  const medium = await context.isos.medium(chosenIso(config, hostConfig));
   if (context.containerLimit > 0 && context.table.size >= context.containerLimit)
     throw new EngineError(
       "forbidden",
@@ -69,6 +72,7 @@ export async function createContainer(
       id,
       name: reservation.name,
       created: formatTime(nowNanoseconds()),
+      iso: medium.name,
       image: {
         reference: config.Image,
         id: image.id,
@@ -94,7 +98,7 @@ export async function createContainer(
     container.timeline.mark("create", begun);
     // Kept for as long as the container exists: somebody else, such as vSphere HA, may power its VM on.
     await context.networks.bind(bindingsOf(context, document));
-    await makeVirtualMachine(context, container, image, size);
+    await makeVirtualMachine(context, container, image, size, medium);
     container.timeline.mark("created");
     publishContainer(context.events, container, "create");
     return { Id: id, Warnings: warnings };
@@ -111,6 +115,15 @@ export async function createContainer(
   }
 }
 
+/** The bootstrap ISO that the client names: as the runtime, or by a label where it knows no runtimes. */
+function chosenIso({ Labels }: Partial<ContainerConfig>, { Runtime }: Partial<HostConfig>): string | undefined {
+  const label = Labels?.[ISO_LABEL];
+  if (label !== undefined && Runtime && label !== Runtime)
+    throw invalid(`runtime ${Runtime} and label ${ISO_LABEL}=${label} name different bootstrap ISOs: give one of them`);
+  const name = Runtime || label;
+  return name === undefined ? undefined : checkIsoName(name);
+}
+
 async function removeMadeVolume(context: EngineContext, name: string): Promise<void> {
   try {
     await context.volumes.remove(name, { force: true });
@@ -125,6 +138,7 @@ async function makeVirtualMachine(
   container: Container,
   image: StoredImage,
   size: ReturnType<typeof machineSize>,
+  medium: BootMedium,
 ): Promise<void> {
   const { document } = container;
   const directory = context.paths.container(document.id);
@@ -140,7 +154,11 @@ async function makeVirtualMachine(
   const awaitAttach = AttachStdin === true || AttachStdout === true || AttachStderr === true;
   const forget = context.links.expect(document.token, container);
   void container.removed.promise.then(forget, forget);
-  const entries = { ...encodeDocument(document), ...guestEntries(context, document, awaitAttach) };
+  const entries = {
+    ...encodeDocument(document),
+    ...isoEntry(medium.path),
+    ...guestEntries(context, document, awaitAttach),
+  };
   try {
     await context.changes.run(async () => {
       const vm = await context.vsphere.createVm({
@@ -149,8 +167,8 @@ async function makeVirtualMachine(
         annotation: annotation(context.name, document),
         directory,
         ...size,
-        firmware: "bios",
-        cdrom: context.iso,
+        firmware: medium.firmware,
+        cdrom: { path: medium.path, bus: medium.cdromBus },
         disks,
         networkAdapters: adaptersOf(context, document),
         serialPorts: [{ kind: "file", path: `${directory}/${CONSOLE_LOG}` }],

@@ -74,6 +74,8 @@ export interface ContainerDocument {
   name: string;
   /** RFC 3339 with nanoseconds. */
   created: string;
+  /** Name of the bootstrap ISO; documents of earlier versions know one only. */
+  iso?: string;
   image: { reference: string; id: string; architecture: string; os: string; sizeBytes: number };
   /** With the image's configuration merged in: what really holds, and what inspect shows. */
   config: Partial<ContainerConfig>;

@@ -112,7 +112,6 @@ describe("fields of a create request", () => {
     [{ Devices: [{ PathOnHost: "/dev/kvm" }] }, "administrator"],
     [{ PidMode: "host" }, "kernels of their own"],
     [{ MemorySwappiness: 10 }, "no swap"],
-    [{ Runtime: "runc" }, "runtime"],
   ])("%j is refused with a reason", (hostConfig, reason) => {
     expect(() => checkFields(body(hostConfig))).toThrow(reason);
     expect(() => checkFields(body(hostConfig))).toThrow(`HostConfig.${Object.keys(hostConfig)[0]} is not supported`);

@@ -156,7 +156,10 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
     "HostConfig.StorageOpt",
     "the size of a root disk is its image's; put large data on a volume with -o Capacity=…",
   ),
-  refused("HostConfig.Runtime", "a container VM is the one runtime; leave it out", ["vch"]),
+  mapped(
+    "HostConfig.Runtime",
+    "name of the bootstrap ISO that the VM starts from (`vch iso ls`); the default one when left out",
+  ),
   refused("HostConfig.KernelMemory", "it was removed from Docker; use -m"),
   refused("HostConfig.KernelMemoryTCP", "it was removed from Docker; use -m"),
   refused(

@@ -2,6 +2,7 @@
 
 import type { EngineContext } from "../context.ts";
 import type { HostConfig, Schemas } from "../contract.ts";
+import { BUILT_IN_ISO } from "../isos/record.ts";
 import { DEFAULT_SHM_SIZE } from "../limits.ts";
 import { dnsNames } from "../networks/names.ts";
 import { CONSOLE_LOG } from "../paths.ts";
@@ -81,7 +82,7 @@ function effectiveHostConfig({ document }: Container): HostConfig {
     IpcMode: given.IpcMode || "private",
     CgroupnsMode: "private",
     ShmSize: given.ShmSize || DEFAULT_SHM_SIZE,
-    Runtime: "vch",
+    Runtime: document.iso ?? BUILT_IN_ISO,
   };
 }
 

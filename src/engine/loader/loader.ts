@@ -9,6 +9,7 @@ import type { InfrastructureContext } from "../context.ts";
 import { EngineError } from "../errors.ts";
 import type { GuestOwner } from "../guests/guest-links.ts";
 import { chooseMac, newId, newToken, shortId, uuidOf } from "../identifiers.ts";
+import { isoEntry } from "../isos/usage.ts";
 import { LOADER_MEMORY_MB, LOADER_START_TIMEOUT, SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
 import { type NetworkBinding, networkPrefixLength } from "../networks/network-table.ts";
 import { CONSOLE_LOG } from "../paths.ts";
@@ -116,7 +117,8 @@ export class Loader implements GuestOwner {
   }
 
   async #create(): Promise<VirtualMachineReference> {
-    const { vsphere, networks, links, paths, view, changes, iso } = this.#context;
+    const { vsphere, networks, links, paths, view, changes, isos } = this.#context;
+    const medium = await isos.medium();
     const lease = networks.lease(networks.bridge);
     this.#address = lease;
     const mac = chooseMac(
@@ -155,12 +157,12 @@ export class Loader implements GuestOwner {
         directory: paths.loader(this.id),
         cpus: 1,
         memoryMB: LOADER_MEMORY_MB,
-        firmware: "bios",
-        cdrom: iso,
+        firmware: medium.firmware,
+        cdrom: { path: medium.path, bus: medium.cdromBus },
         disks: [],
         networkAdapters: [{ network: networks.portGroup, macAddress: mac, connected: true }],
         serialPorts: [{ kind: "file", path: `${paths.loader(this.id)}/${CONSOLE_LOG}` }],
-        extraConfig: { ...encodeConfiguration(configuration), [LOADER_KEY]: "[]" },
+        extraConfig: { ...encodeConfiguration(configuration), ...isoEntry(medium.path), [LOADER_KEY]: "[]" },
       }),
     );
   }

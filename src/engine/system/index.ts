@@ -7,6 +7,7 @@ import { containerSizes } from "../containers/sizes-on-disk.ts";
 import type { EngineContext } from "../context.ts";
 import type { Images, RegistryCredentials, Schemas, System } from "../contract.ts";
 import { idOf } from "../identifiers.ts";
+import { BUILT_IN_ISO } from "../isos/record.ts";
 import { VSPHERE_CONCURRENCY } from "../limits.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { describeVolume } from "../volumes/store.ts";
@@ -48,9 +49,10 @@ export function makeSystem(context: EngineContext, parts: SystemParts): System {
 async function info(context: EngineContext, parts: SystemParts): Promise<Schemas["SystemInfo"]> {
   const { table, vsphere, capacity } = context;
   const count = (...states: string[]): number => table.all().filter(({ status }) => states.includes(status)).length;
-  const [images, space] = await Promise.all([
+  const [images, space, isos] = await Promise.all([
     parts.images.list({ all: false, digests: false, filters: new Map() }),
     vsphere.files.space(),
+    runtimes(context),
   ]);
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
   return {
@@ -113,8 +115,8 @@ async function info(context: EngineContext, parts: SystemParts): Promise<Schemas
     Labels: [],
     ExperimentalBuild: false,
     ServerVersion: parts.build.version,
-    Runtimes: { vch: {} },
-    DefaultRuntime: "vch",
+    Runtimes: isos.runtimes,
+    DefaultRuntime: isos.defaultName,
     Swarm: {
       NodeID: "",
       NodeAddr: "",
@@ -129,6 +131,19 @@ async function info(context: EngineContext, parts: SystemParts): Promise<Schemas
     SecurityOptions: [],
     Warnings: [],
   };
+}
+
+/** A runtime is a bootstrap ISO: what differs is the kernel and what lies beside it. */
+async function runtimes({ isos }: EngineContext): Promise<{
+  runtimes: NonNullable<Schemas["SystemInfo"]["Runtimes"]>;
+  defaultName: string;
+}> {
+  const [records, defaultName] = await Promise.all([isos.list(), isos.defaultName()]);
+  const described = records.map((record): [string, Schemas["Runtime"]] => [
+    record.name,
+    { path: isos.path(record), status: { kernel: record.kernelVersion, tether: record.tetherVersion } },
+  ]);
+  return { runtimes: { [BUILT_IN_ISO]: {}, ...Object.fromEntries(described) }, defaultName };
 }
 
 function registryConfig(parts: SystemParts): NonNullable<Schemas["SystemInfo"]["RegistryConfig"]> {

@@ -1,0 +1,80 @@
+/** What the datastore says of a bootstrap ISO: `iso/records/NAME.json`, written last, so that a record means a whole file. */
+import type { DatastorePath } from "../../vsphere/contract.ts";
+import { invalid } from "../errors.ts";
+
+export type CdromBus = "ide" | "sata";
+export type IsoFirmware = "bios" | "efi";
+
+/** What has to be known of an ISO to start a VM from it, and what an administrator wants to see. */
+export interface IsoFacts {
+  /** Of the whole file, hexadecimal. */
+  sha256: string;
+  sizeBytes: number;
+  kernelVersion: string;
+  tetherVersion: string;
+  /** CD-ROM controllers that its kernel has drivers for. */
+  cdromBuses: readonly CdromBus[];
+  /** Firmware that it has a boot loader for. */
+  firmware: readonly IsoFirmware[];
+}
+
+export interface IsoRecord extends IsoFacts {
+  version: 1;
+  name: string;
+  /** Its file in the folder of ISOs; named after its content, so that VMs which use an earlier one keep that. */
+  file: string;
+  /** RFC 3339. */
+  uploaded: string;
+}
+
+/** What a VM starts from. */
+export interface BootMedium {
+  /** Name of the ISO. */
+  name: string;
+  path: DatastorePath;
+  cdromBus: CdromBus;
+  firmware: IsoFirmware;
+}
+
+/** Name of the ISO that the endpoint brings along; also the runtime of containers that name none. */
+export const BUILT_IN_ISO = "vch";
+/** Label of a container that chooses its ISO, where a client knows no `--runtime`. */
+export const ISO_LABEL = "vch.iso";
+/** In a VM's extraConfig: the file of the ISO that it starts from. */
+export const ISO_KEY = "vch.iso";
+
+const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+
+/** @throws EngineError when a name cannot be that of an ISO */
+export function checkIsoName(name: string): string {
+  if (!NAME.test(name) || name.includes(".."))
+    throw invalid(
+      `"${name}" is no name for a bootstrap ISO: use 1 to 63 lower-case letters, digits, dots, dashes and underscores`,
+    );
+  return name;
+}
+
+const DIGEST_CHARACTERS = 16;
+
+export const isoFileName = (name: string, sha256: string): string =>
+  `${name === BUILT_IN_ISO ? "bootstrap" : name}-${sha256.slice(0, DIGEST_CHARACTERS)}.iso`;
+
+/** @throws Error when the text is no record of that name; it may have been written by another version */
+export function parseIsoRecord(text: string, name: string): IsoRecord {
+  const record = JSON.parse(text) as Partial<IsoRecord> | null;
+  const isWhole =
+    record !== null &&
+    typeof record === "object" &&
+    record.version === 1 &&
+    record.name === name &&
+    typeof record.file === "string" &&
+    /^[a-z0-9][a-z0-9._-]*\.iso$/.test(record.file) &&
+    [record.sha256, record.kernelVersion, record.tetherVersion, record.uploaded].every(
+      (value) => typeof value === "string",
+    ) &&
+    typeof record.sizeBytes === "number" &&
+    Array.isArray(record.cdromBuses) &&
+    Array.isArray(record.firmware);
+  if (!isWhole) throw new Error(`the record of bootstrap ISO ${name} is damaged or of another version of vch`);
+  return record as IsoRecord;
+}
