@@ -1,16 +1,11 @@
 import { makeFat } from "../src/format/fat/writer";
 import { addPeSections, peSection, readPe, type SecureBootSigner, signPe } from "../src/format/pe";
+import type { ArchitectureFacts } from "./architecture";
 import type { ReadPackage } from "./package-files";
 import { bytesOf } from "./spool";
 
 /** Packages of which only the boot stub is taken. */
 export const efiStubPackages: ReadonlySet<string> = new Set(["systemd-boot-efi"]);
-/** The stub that turns a kernel into a UEFI program, where Debian and Photon put it. */
-const stubFile = /^(usr\/)?lib\/systemd\/boot\/efi\/linuxx64\.efi\.stub$/;
-const MACHINE_X86_64 = 0x8664;
-/** Where UEFI looks on a medium that it does not know. */
-const DEFAULT_PROGRAM = "/EFI/BOOT/BOOTX64.EFI";
-
 /** The boot image for UEFI: a FAT file system with one program that holds stub, kernel, initramfs and command line. */
 export interface EfiImage {
   bytes: Uint8Array;
@@ -20,12 +15,15 @@ export interface EfiImage {
 }
 
 /** The stub among the packages, or `undefined`. @throws Error when it is not for this architecture */
-export async function findEfiStub(packages: readonly ReadPackage[]): Promise<Uint8Array | undefined> {
+export async function findEfiStub(
+  packages: readonly ReadPackage[],
+  { name, efi }: ArchitectureFacts,
+): Promise<Uint8Array | undefined> {
   for (const read of packages) {
     for (const [path, node] of read.files) {
-      if (!stubFile.test(path) || node.type !== "file") continue;
+      if (!efi.stubFile.test(path) || node.type !== "file") continue;
       const stub = await bytesOf(node.content);
-      if (readPe(stub).machine !== MACHINE_X86_64) throw new Error(`${path} of ${read.name} is not for x86-64`);
+      if (readPe(stub).machine !== efi.machine) throw new Error(`${path} of ${read.name} is not for ${name}`);
       return stub;
     }
   }
@@ -38,6 +36,7 @@ export async function findEfiStub(packages: readonly ReadPackage[]): Promise<Uin
  * Section names: "UAPI.5 Unified Kernel Image" of the UAPI group.
  */
 export function makeEfiImage(
+  defaultProgram: string,
   parts: { stub: Uint8Array; kernel: Uint8Array; initrd: Uint8Array; commandLine: string; release: string },
   signer: SecureBootSigner | undefined,
   time: number,
@@ -49,8 +48,8 @@ export function makeEfiImage(
     { name: ".initrd", content: parts.initrd },
   ]);
   const program = signer === undefined ? image : signPe(image, signer);
-  const fat = makeFat([{ path: DEFAULT_PROGRAM, content: program }], 0x5643_4821, time);
-  const start = fat.offsetOf(DEFAULT_PROGRAM);
+  const fat = makeFat([{ path: defaultProgram, content: program }], 0x5643_4821, time);
+  const start = fat.offsetOf(defaultProgram);
   return {
     bytes: fat.bytes,
     kernelOffset: start + (offsets.get(".linux") ?? 0),

@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
 import { bytesContent, type IsoContent, type IsoFile, type IsoNode, planIso } from "../src/format/iso9660";
 import { planSquashfs } from "../src/format/squashfs";
+import { type ArchitectureFacts, factsOf } from "./architecture";
 import { addBiosLoader, isolinuxConfiguration, isolinuxDigest } from "./boot-bios";
 import { type EfiImage, findEfiStub, makeEfiImage, osRelease, stubDigest } from "./boot-efi";
 import { kernelCommandLine } from "./command-line";
@@ -17,6 +18,7 @@ import { addRoot, leftOut } from "./root";
 import { RootTree } from "./root-tree";
 import { bytesOf, Spool, sha256 } from "./spool";
 
+export { type Architecture, parseArchitecture } from "./architecture";
 export type { MediumCompression } from "./compression";
 export type { KernelSource } from "./kernel-source";
 export { MANIFEST_FORMAT, MANIFEST_PATH, type Manifest } from "./manifest";
@@ -35,9 +37,6 @@ const MAX_CERTIFICATES = 4 * 1024 ** 2;
  * @throws Error that names the input which is missing or does not fit
  */
 export async function buildIso(options: IsoBuildOptions): Promise<BuiltIso> {
-  if ((options.architecture ?? "x86_64") !== "x86_64") {
-    throw new Error(`images for ${options.architecture} cannot be built yet; use x86_64`);
-  }
   const spool = await Spool.create(`${options.out}.build`);
   try {
     return await build(options, spool);
@@ -48,22 +47,28 @@ export async function buildIso(options: IsoBuildOptions): Promise<BuiltIso> {
 
 async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> {
   const log = options.log ?? (() => undefined);
-  const commandLine = kernelCommandLine(options.kernelArguments ?? []);
+  const machine = factsOf(options.architecture ?? "x86_64");
+  const commandLine = kernelCommandLine(machine, options.kernelArguments ?? []);
   log(`reading the kernel from ${options.kernel.path}`);
   const kernel = await openKernel(options.kernel, spool, options.rpmKeys);
   if (kernel.image.size > MAX_KERNEL_IMAGE) throw new Error("the kernel image is larger than 96 MiB");
   const squashfs = chooseCompression(options.compression ?? { method: "none" }, kernel.configuration);
   const fileSystem = squashfs === undefined ? "iso9660" : "squashfs";
+  if (kernel.package !== undefined) requireArchitecture(kernel.package, options.kernel.path, machine);
   const index = await ModuleIndex.of(kernel);
-  const selection = selectModules(index, kernel.modules.keys(), fileSystem, options.modules);
+  const selection = selectModules(index, kernel.modules.keys(), {
+    machine,
+    fileSystem,
+    further: options.modules ?? [],
+  });
   log(
     `kernel ${kernel.version}: ${selection.early.length} modules early, ${selection.late.length} late, ${selection.kept.length} in all`,
   );
 
-  const packages = await readPackages(options, spool, log);
+  const packages = await readPackages(options, machine, spool, log);
   const root = new RootTree();
   const medium = squashfs === undefined ? root : new RootTree(false);
-  const boot = await addBoot(medium, packages, kernel, commandLine, options);
+  const boot = await addBoot(medium, packages, kernel, commandLine, machine, options);
   addRoot(root, packages, timezoneFile(options.timezone, packages));
   await addGuestPrograms(root, options);
   addModules(root, kernel, index, selection);
@@ -71,7 +76,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
   const init = await content(options.init, "init");
   const manifest: Manifest = {
     format: MANIFEST_FORMAT,
-    architecture: "x86_64",
+    architecture: machine.name,
     kernel: {
       version: kernel.version,
       commandLine,
@@ -125,6 +130,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
 
 async function readPackages(
   { packages: paths, rpmKeys, timezone }: IsoBuildOptions,
+  machine: ArchitectureFacts,
   spool: Spool,
   log: (line: string) => void,
 ): Promise<ReadPackage[]> {
@@ -134,13 +140,20 @@ async function readPackages(
     isZone(file) ? file === `usr/share/zoneinfo/${timezone}` : !leftOut.test(file);
   for (const path of [...new Set(paths)].sort()) {
     const read = await readPackage(path, { spool, wanted, ...(rpmKeys !== undefined && { rpmKeys }) });
-    if (!["amd64", "all", "x86_64", "noarch"].includes(read.architecture)) {
-      throw new Error(`package ${path} is for ${read.architecture}, but the image is for x86_64`);
-    }
+    requireArchitecture(read, path, machine);
     log(`package ${read.name} ${read.version}${read.signedBy === undefined ? "" : `, signed by ${read.signedBy}`}`);
     packages.push(read);
   }
   return packages.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function requireArchitecture(
+  { architecture }: { architecture: string },
+  path: string,
+  machine: ArchitectureFacts,
+): void {
+  if (machine.packageNames.has(architecture)) return;
+  throw new Error(`package ${path} is for ${architecture}, but the image is for ${machine.name}`);
 }
 
 function timezoneFile(timezone: string | undefined, packages: readonly ReadPackage[]): IsoNode | undefined {
@@ -160,13 +173,19 @@ async function addBoot(
   packages: readonly ReadPackage[],
   kernel: Kernel,
   commandLine: string,
+  machine: ArchitectureFacts,
   { secureBoot }: IsoBuildOptions,
 ) {
-  const bios = addBiosLoader(medium, packages);
-  const stub = await findEfiStub(packages);
+  const bios = machine.hasBios ? addBiosLoader(medium, packages) : undefined;
+  const stub = await findEfiStub(packages, machine);
   if (bios === undefined && stub === undefined) {
     throw new Error(
-      "there is no boot loader; give the Debian packages isolinux and syslinux-common for BIOS, systemd-boot-efi for UEFI",
+      `there is no boot loader; give the Debian package systemd-boot-efi for UEFI${machine.hasBios ? ", or isolinux and syslinux-common for BIOS" : ""}`,
+    );
+  }
+  if (stub !== undefined && kernel.configuration.isKnown && !kernel.configuration.has("EFI_STUB")) {
+    throw new Error(
+      "the kernel lacks CONFIG_EFI_STUB=y, without which UEFI cannot start it; use another kernel, or leave the package systemd-boot-efi out for an image that BIOSes start",
     );
   }
   if (secureBoot !== undefined && stub === undefined) {
@@ -204,7 +223,12 @@ async function addBoot(
       initrd.content = bytesContent(firstStage);
       if (efi === undefined || stub === undefined) return;
       const parts = { stub, kernel: await bytesOf(kernel.image), initrd: firstStage, commandLine };
-      const image: EfiImage = makeEfiImage({ ...parts, release: osRelease(kernel.version) }, secureBoot, MEDIUM_TIME);
+      const image: EfiImage = makeEfiImage(
+        machine.efi.program,
+        { ...parts, release: osRelease(kernel.version) },
+        secureBoot,
+        MEDIUM_TIME,
+      );
       efi.content = bytesContent(image.bytes);
       // Kernel and initramfs are stored once: isolinux reads them out of the UEFI image.
       vmlinuz.partOf = { file: efi, offset: image.kernelOffset };

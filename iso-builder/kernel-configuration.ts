@@ -29,9 +29,11 @@ export class KernelConfiguration {
   /** @throws Error naming the options without which a container VM cannot run */
   requireEssentials(): void {
     if (!this.isKnown) return;
-    const missing = essentials.filter(([option]) => !this.has(option));
+    const missing = essentials.filter(([option]) => !option.split("|").some((one) => this.has(one)));
     if (missing.length === 0) return;
-    const list = missing.map(([option, why]) => `CONFIG_${option}=y (${why})`).join(", ");
+    const list = missing
+      .map(([option, why]) => `${option.replace(/\w+/g, "CONFIG_$&=y").replace("|", " or ")} (${why})`)
+      .join(", ");
     throw new Error(`the kernel lacks ${list}; use another kernel, or build it with these options`);
   }
 
@@ -50,7 +52,7 @@ const essentials: readonly (readonly [option: string, why: string])[] = [
   ["SYSFS", "/sys"],
   ["TMPFS", "/run and /tmp"],
   ["BINFMT_ELF", "programs"],
-  ["SERIAL_8250_CONSOLE", "the console log"],
+  ["SERIAL_8250_CONSOLE|SERIAL_AMBA_PL011_CONSOLE", "the console log"],
   ["INET", "networks"],
   ["UNIX", "sockets"],
   ["CGROUPS", "limits of containers"],
@@ -66,6 +68,7 @@ export const optionOfModule: Readonly<Record<string, string>> = {
   ext4: "EXT4_FS",
   isofs: "ISO9660_FS",
   loop: "BLK_DEV_LOOP",
+  nvme: "BLK_DEV_NVME",
   overlay: "OVERLAY_FS",
   sd_mod: "BLK_DEV_SD",
   squashfs: "SQUASHFS",

@@ -2,10 +2,14 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { factsOf } from "./architecture";
 import { KernelConfiguration } from "./kernel-configuration";
 import { ModuleIndex } from "./kernel-modules";
 import type { Kernel } from "./kernel-source";
 import { selectModules } from "./module-selection";
+
+const wishes = { machine: factsOf("x86_64"), fileSystem: "iso9660" as const };
+
 import { spooledFile } from "./spool";
 
 let folder = "";
@@ -67,7 +71,7 @@ const builtin = ["kernel/fs/isofs/isofs.ko", "kernel/drivers/scsi/sd_mod.ko", "k
 describe("kernel modules", () => {
   test("are put into load order, without what is built in", async () => {
     const index = await ModuleIndex.of(await kernel(modules, builtin));
-    const { early, late, kept } = selectModules(index, Object.keys(modules));
+    const { early, late, kept } = selectModules(index, Object.keys(modules), wishes);
     expect(early.map((path) => path.split("/").pop())).toEqual([
       "scsi-common.ko",
       "scsi_mod.ko",
@@ -88,8 +92,10 @@ describe("kernel modules", () => {
   test("that are missing are named", async () => {
     const { "kernel/drivers/net/vmxnet3/vmxnet3.ko": _, ...others } = modules;
     const without = await ModuleIndex.of(await kernel(others, builtin));
-    expect(() => selectModules(without, Object.keys(others))).toThrow("no module vmxnet3");
+    expect(() => selectModules(without, Object.keys(others), wishes)).toThrow("no module vmxnet3");
     const bare = await ModuleIndex.of(await kernel({}, builtin));
-    expect(() => selectModules(bare, [])).toThrow("no driver for a CD-ROM controller (ata_piix or ahci)");
+    expect(() => selectModules(bare, [], wishes)).toThrow(
+      "no driver for a CD-ROM controller, ata_piix (CONFIG_ATA_PIIX) or ahci (CONFIG_SATA_AHCI)",
+    );
   });
 });

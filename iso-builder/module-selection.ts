@@ -1,15 +1,14 @@
+import type { ArchitectureFacts } from "./architecture";
+import { optionOfModule } from "./kernel-configuration";
 import { type ModuleIndex, moduleName } from "./kernel-modules";
 
-/** Drivers of the CD-ROM controllers that vSphere and the lab offer: at least one must be there. */
-const cdControllers = ["ata_piix", "ahci"];
-const controllerBus: Readonly<Record<string, "ide" | "sata">> = { ata_piix: "ide", ahci: "sata" };
 /** Without the drive and its file system the medium cannot be read. */
 const cdDrive = "sr_mod";
 /** File systems that the medium can have for the guest. */
 export type MediumFileSystem = "iso9660" | "squashfs";
 const fileSystemModule: Readonly<Record<MediumFileSystem, string>> = { iso9660: "isofs", squashfs: "squashfs" };
-/** Disks and network. Init loads them while the CD-ROM controller resets its channels, time that is idle otherwise. */
-const deviceEssentials = ["sd_mod", "vmw_pvscsi", "vmxnet3"];
+/** Disks and network, besides the disks' controller. Init loads them while the CD-ROM controller resets its channels, time that is idle otherwise. */
+const deviceEssentials = ["vmxnet3"];
 /** Needed by every container, but by no device: loaded while the tether starts. */
 const lateEssentials = ["overlay", "ext4"];
 /** Loaded late where the kernel has them: talking to the VMware host. */
@@ -36,24 +35,42 @@ export interface ModuleSelection {
   cdrom: ("ide" | "sata")[];
 }
 
+/** What is selected for. */
+export interface ModuleWishes {
+  machine: ArchitectureFacts;
+  fileSystem: MediumFileSystem;
+  /** Names of modules to keep, and load late, besides the usual ones. */
+  further?: readonly string[];
+}
+
 /**
- * @param further names of modules to keep, and load late, besides the usual ones
  * @throws Error naming a driver that is needed and that the kernel has neither built in nor as a module
  */
 export function selectModules(
   index: ModuleIndex,
   paths: Iterable<string>,
-  fileSystem: MediumFileSystem = "iso9660",
-  further: readonly string[] = [],
+  { machine, fileSystem, further = [] }: ModuleWishes,
 ): ModuleSelection {
   const has = (name: string): boolean => index.isBuiltin(name) || index.isLoadable(name);
-  const controllers = cdControllers.filter(has);
-  if (controllers.length === 0) {
-    throw new Error(
-      `the kernel has no driver for a CD-ROM controller (${cdControllers.join(" or ")}); use another kernel`,
-    );
-  }
-  const early = index.loadOrder([...controllers, cdDrive, fileSystemModule[fileSystem], ...deviceEssentials]);
+  const oneOf = (what: string, modules: readonly string[]): string[] => {
+    const found = modules.filter(has);
+    if (found.length > 0) return found;
+    const wanted = modules.map((name) => `${name}${optionOfModule[name] ? ` (CONFIG_${optionOfModule[name]})` : ""}`);
+    throw new Error(`the kernel has no driver for a ${what} controller, ${wanted.join(" or ")}; use another kernel`);
+  };
+  const controllers = oneOf(
+    "CD-ROM",
+    machine.cdControllers.map(({ module }) => module),
+  );
+  const disks = oneOf("disk", machine.diskControllers);
+  const early = index.loadOrder([
+    ...controllers,
+    cdDrive,
+    fileSystemModule[fileSystem],
+    "sd_mod",
+    ...disks,
+    ...deviceEssentials,
+  ]);
   const late = index
     .loadOrder([...lateEssentials, ...lateOptional.filter(has), ...further.map(moduleName)])
     .filter((path) => !early.includes(path));
@@ -61,7 +78,7 @@ export function selectModules(
     .filter((path) => (keptFolders.test(path) || keptDrivers.test(path)) && !neverKept.test(path))
     .map(moduleName);
   const kept = new Set([...early, ...late, ...index.loadOrder(wanted)]);
-  const cdrom = controllers.flatMap((name) => controllerBus[name] ?? []);
+  const cdrom = machine.cdControllers.filter(({ module }) => controllers.includes(module)).map(({ bus }) => bus);
   return { early, late, kept: [...kept].sort(), cdrom };
 }
 

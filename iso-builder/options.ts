@@ -1,5 +1,6 @@
 import type { SecureBootSigner } from "../src/format/pe";
 import type { RpmKeys } from "../src/format/rpm";
+import type { Architecture } from "./architecture";
 import type { MediumCompression } from "./compression";
 import type { KernelSource } from "./kernel-source";
 
@@ -36,7 +37,8 @@ export interface IsoBuildOptions {
   secureBoot?: SecureBootSigner;
   /** `none` unless given. */
   compression?: MediumCompression;
-  architecture?: "x86_64";
+  /** Of the machines that start it; `x86_64` unless given. */
+  architecture?: Architecture;
   log?: (line: string) => void;
 }
 

@@ -1,3 +1,5 @@
+import type { Architecture } from "../../iso-builder/index.ts";
+
 /**
  * The guest programs that are embedded in this one, made by `make build`: the cross-compiled tether (zstd), the launcher
  * and the first-stage init.
@@ -5,16 +7,19 @@
 export interface GuestPrograms {
   /** Digest over everything embedded: another build makes another bootstrap ISO. */
   digest: string;
+  /** For x86_64 only: it is large, and the one for arm64 is a file of its own. */
   tether(): Promise<Blob>;
-  launcher(): Promise<Blob>;
-  init(): Promise<Blob>;
+  launcher(architecture: Architecture): Blob;
+  init(architecture: Architecture): Blob;
 }
 
 export async function embeddedGuestPrograms(): Promise<GuestPrograms> {
-  const [tether, launcher, init] = await Promise.all([
+  const [tether, launcher, init, armLauncher, armInit] = await Promise.all([
     import("../../dist/assets/tether-x64.zst", { with: { type: "file" } }),
     import("../../dist/assets/launcher-x64", { with: { type: "file" } }),
     import("../../dist/assets/init.x86_64", { with: { type: "file" } }),
+    import("../../dist/assets/launcher-arm64", { with: { type: "file" } }),
+    import("../../dist/assets/init.aarch64", { with: { type: "file" } }),
   ]);
   const tetherFile = Bun.file(tether.default);
   const launcherFile = Bun.file(launcher.default);
@@ -25,7 +30,7 @@ export async function embeddedGuestPrograms(): Promise<GuestPrograms> {
     digest: hash.digest("hex"),
     // About 110 MB plain: decompressed once, while an ISO is made.
     tether: async () => new Blob([await Bun.zstdDecompress(await tetherFile.arrayBuffer())]),
-    launcher: async () => launcherFile,
-    init: async () => initFile,
+    launcher: (architecture) => (architecture === "x86_64" ? launcherFile : Bun.file(armLauncher.default)),
+    init: (architecture) => (architecture === "x86_64" ? initFile : Bun.file(armInit.default)),
   };
 }

@@ -1,6 +1,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
+  type Architecture,
   type BuiltIso,
   buildIso,
   type IsoBuildOptions,
@@ -9,8 +10,8 @@ import {
 } from "../../iso-builder/index.ts";
 import {
   bootPackages,
-  DEFAULT_KERNEL_PACKAGE,
   debianDependencies,
+  defaultKernelPackage,
   defaultPackages,
   fetchDebianPackages,
 } from "../../iso-builder/packages.ts";
@@ -27,6 +28,8 @@ type PassedOn = Pick<
 
 export interface BootstrapIsoRequest extends PassedOn {
   out: string;
+  /** Of the VMs; x86_64 unless given. */
+  architecture?: Architecture;
   /** A package, a folder, a Photon release, or undefined for Debian's kernel for virtual machines. */
   kernel?: KernelSource | ({ kind: "photon" } & PhotonKernel);
   /** RPM repositories: folders or URLs. */
@@ -48,17 +51,23 @@ export interface BootstrapIsoRequest extends PassedOn {
 /** Builds a bootstrap ISO of the guest programs and distribution packages. An interrupted build leaves the old one. */
 export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<BuiltIso> {
   const programs = await embeddedGuestPrograms();
+  const architecture = request.architecture ?? "x86_64";
+  if (architecture !== "x86_64" && request.tether === undefined) {
+    throw new Error(
+      `the embedded tether is for x86_64: give the one for ${architecture} with --tether FILE; make build leaves it in dist/assets/tether-arm64`,
+    );
+  }
   await mkdir(dirname(request.out), { recursive: true });
   const rpmKeys = await readKeyFiles(request.rpmKeyFiles ?? []);
-  const sources = await gather(request, rpmKeys !== undefined);
+  const sources = await gather(request, architecture, rpmKeys !== undefined);
   const { out, say, tether, kernelArguments, modules, addFiles, caCertificates, timezone, secureBoot, compression } =
     request;
   return await buildIso({
     ...sources,
     tether: tether ?? (await programs.tether()),
     tetherVersion: tether === undefined ? BUILD.version : `${tether.slice(tether.lastIndexOf("/") + 1)} (given)`,
-    launcher: await programs.launcher(),
-    init: await programs.init(),
+    launcher: programs.launcher(architecture),
+    init: programs.init(architecture),
     ...(kernelArguments && { kernelArguments }),
     ...(modules && { modules }),
     ...(addFiles && { addFiles }),
@@ -68,7 +77,7 @@ export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<B
     ...(compression && { compression }),
     ...(rpmKeys && { rpmKeys }),
     out,
-    architecture: "x86_64",
+    architecture,
     log: say,
   });
 }
@@ -76,11 +85,12 @@ export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<B
 /** Fetches what has to be fetched: the kernel and the packages, as files. */
 async function gather(
   request: BootstrapIsoRequest,
+  architecture: Architecture,
   hasKeys: boolean,
 ): Promise<Pick<IsoBuildOptions, "kernel" | "packages">> {
   const { kernel, repositories = [], rpmKeyFiles = [], addPackages = [], timezone } = request;
   const cacheFolder = request.packages;
-  const rpm = { repositories, keyFiles: rpmKeyFiles, architecture: "x86_64" as const, cacheFolder, log: request.say };
+  const rpm = { repositories, keyFiles: rpmKeyFiles, architecture, cacheFolder, log: request.say };
   const usesRepository = kernel?.kind === "photon" || repositories.length > 0;
   if (usesRepository && !hasKeys && request.allowUnsigned !== true) {
     throw new Error(
@@ -88,26 +98,27 @@ async function gather(
     );
   }
   const fromDebian = (names: readonly string[]) =>
-    request.packageFiles === undefined ? fetchDebianPackages(cacheFolder, names) : Promise.resolve([]);
+    request.packageFiles === undefined ? fetchDebianPackages(cacheFolder, names, architecture) : Promise.resolve([]);
   const local = request.packageFiles ?? [];
   const zone = timezone === undefined ? [] : ["tzdata"];
   if (kernel?.kind === "photon") {
     const photon = await fetchPhoton(kernel, [...addPackages, ...zone], rpm);
-    const boot = await fromDebian(bootPackages);
+    const boot = await fromDebian(bootPackages(architecture));
     return {
       kernel: { kind: "rpm", path: photon.kernel },
       packages: [...boot.map(({ path }) => path), ...photon.packages, ...local],
     };
   }
   const rpmPackages = repositories.length > 0 ? await fetchRpmPackages([...addPackages, ...zone], rpm) : [];
-  const further = repositories.length > 0 ? [] : await debianDependencies([...addPackages, ...zone]);
+  const further =
+    repositories.length > 0 ? [] : await debianDependencies(cacheFolder, [...addPackages, ...zone], architecture);
   if (request.packageFiles !== undefined && further.length > 0) {
     throw new Error(
       "--add-package takes packages from a repository; with --package, give their files with --package too",
     );
   }
-  const names = [...new Set([...defaultPackages, ...further])];
-  const fetched = await fromDebian(kernel === undefined ? [...names, DEFAULT_KERNEL_PACKAGE] : names);
+  const names = [...new Set([...defaultPackages(architecture), ...further])];
+  const fetched = await fromDebian(kernel === undefined ? [...names, defaultKernelPackage(architecture)] : names);
   const isKernel = ({ name }: { name: string }): boolean => name.startsWith("linux-image-");
   const kernelPackage = fetched.find(isKernel);
   const source = kernel ?? (kernelPackage && { kind: "deb" as const, path: kernelPackage.path });

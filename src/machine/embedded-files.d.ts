@@ -11,3 +11,13 @@ declare module "*/launcher-x64" {
   const path: string;
   export default path;
 }
+
+declare module "*/launcher-arm64" {
+  const path: string;
+  export default path;
+}
+
+declare module "*/init.aarch64" {
+  const path: string;
+  export default path;
+}

@@ -52,14 +52,14 @@ test(
 
     const kept = named("kept");
     await dockerOk("run", "-d", "--name", kept, "--runtime", "second", BUSYBOX, "sleep", "1d");
-    expect(await dockerOk("exec", kept, "cat", "/proc/cmdline")).toEndWith(" vch.second");
+    expect(await dockerOk("exec", kept, "cat", "/proc/cmdline")).toContain(" vch.second");
     expect(await inspect<string>(kept, ".HostConfig.Runtime")).toBe("second");
     expect(await commandLine()).not.toContain("vch.second");
-    expect(await commandLine("--label", "vch.iso=second")).toEndWith(" vch.second");
+    expect(await commandLine("--label", "vch.iso=second")).toContain(" vch.second");
 
     expect(await vch("use", "second")).toMatchObject({ code: 0 });
     expect(await dockerOk("info", "--format", "{{.DefaultRuntime}}")).toBe("second");
-    expect(await commandLine()).toEndWith(" vch.second");
+    expect(await commandLine()).toContain(" vch.second");
     expect(await commandLine("--runtime", "vch")).not.toContain("vch.second");
     expect((await vch("rm", "second")).stderr).toContain("is the default");
 
@@ -67,7 +67,7 @@ test(
     expect(await vch("use", "vch")).toMatchObject({ code: 0 });
     expect(await commandLine()).not.toContain("vch.second");
     await dockerOk("restart", "-t", "1", kept);
-    expect(await dockerOk("exec", kept, "cat", "/proc/cmdline")).toEndWith(" vch.second");
+    expect(await dockerOk("exec", kept, "cat", "/proc/cmdline")).toContain(" vch.second");
     expect((await vch("rm", "second")).stderr).toContain(`is used by ${kept}`);
     expect((await listed()).find(({ name }) => name === "second")?.usedBy).toHaveLength(1);
     await removeContainers(kept);

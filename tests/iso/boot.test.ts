@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildIso, MANIFEST_PATH } from "../../iso-builder";
-import { DEFAULT_KERNEL_PACKAGE, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages";
+import { defaultKernelPackage, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages";
 import { isolinuxBoot, readIso, readIsoFile } from "../../src/format/iso9660";
 
 /** Builds a bootstrap ISO of Debian packages with a stand-in for the tether, and boots it as vSphere would. Needs apt, clang, lld and QEMU. */
@@ -31,7 +31,7 @@ let folder = "";
 let iso = "";
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vch-iso-boot-"));
-  const packages = await fetchDebianPackages(cache, [DEFAULT_KERNEL_PACKAGE, ...defaultPackages]);
+  const packages = await fetchDebianPackages(cache, [defaultKernelPackage(), ...defaultPackages()]);
   const [kernel, ...others] = packages.map(({ path }) => path);
   const build = Bun.spawn([resolve(import.meta.dir, "../../iso-builder/init/build.sh"), folder], { stderr: "inherit" });
   expect(await build.exited).toBe(0);

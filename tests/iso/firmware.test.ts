@@ -15,7 +15,7 @@ const TEST_TIMEOUT_MS = 240_000;
 let folder = "";
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vch-firmware-"));
-  const packages = await fetchDebianPackages(cache, ["linux-image-amd64", ...defaultPackages]);
+  const packages = await fetchDebianPackages(cache, ["linux-image-amd64", ...defaultPackages()]);
   const [kernel, ...others] = packages.map(({ path }) => path);
   const testKey = ["openssl", "rsa", "-in", efiFirmware.testKey, "-passin", "pass:snakeoil"];
   const options = {

@@ -3,7 +3,7 @@ import { cp, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { buildIso, type IsoBuildOptions } from "../../iso-builder";
-import { bootPackages, DEFAULT_KERNEL_PACKAGE, fetchDebianPackages } from "../../iso-builder/packages";
+import { bootPackages, defaultKernelPackage, fetchDebianPackages } from "../../iso-builder/packages";
 import { fetchPhoton, parsePhotonKernel, readKeyFiles } from "../../iso-builder/photon";
 import { verifyIso } from "../../iso-builder/verify";
 import { buildRpm, makeSigningKey, run } from "../../src/format/rpm/testing/build-rpm";
@@ -38,8 +38,8 @@ beforeAll(async () => {
   repository = join(folder, "repository");
   await mkdir(join(repository, "RPMS"), { recursive: true });
   const names = [
-    DEFAULT_KERNEL_PACKAGE,
-    ...bootPackages,
+    defaultKernelPackage(),
+    ...bootPackages(),
     "e2fsprogs",
     "libc6",
     "libext2fs2",
@@ -50,7 +50,7 @@ beforeAll(async () => {
   ];
   const packages = await fetchDebianPackages(cache, names);
   const path = (name: string) => packages.find((found) => found.name.startsWith(name))?.path ?? "";
-  bootFiles = bootPackages.map(path);
+  bootFiles = bootPackages().map(path);
   kernelDeb = path("linux-image-");
   init = await compileInit(folder);
   kernelRoot = await unpack(kernelDeb, join(folder, "kernel"));

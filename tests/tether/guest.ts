@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildIso } from "../../iso-builder";
-import { DEFAULT_KERNEL_PACKAGE, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages";
+import { defaultKernelPackage, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages";
 import { isolinuxBoot, readIsoFile } from "../../src/format/iso9660";
 import { RpciServer } from "../../src/lab/hypervisor/rpci-server";
 import { pemFingerprint } from "../../src/link/fingerprint";
@@ -45,7 +45,7 @@ export const makeMedium = async (): Promise<Medium> => {
   const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
   const output = ["--target=bun-linux-x64", "--outfile", join(folder, "tether")];
   await run([process.execPath, "build", "tether/main.ts", ...flags, ...isolation, ...output]);
-  const [kernel, ...others] = await fetchDebianPackages(PACKAGE_CACHE, [DEFAULT_KERNEL_PACKAGE, ...defaultPackages]);
+  const [kernel, ...others] = await fetchDebianPackages(PACKAGE_CACHE, [defaultKernelPackage(), ...defaultPackages()]);
   const iso = join(folder, "bootstrap.iso");
   await buildIso({
     kernel: { kind: "deb", path: kernel?.path ?? "" },

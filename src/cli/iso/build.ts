@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import type { IsoBuildOptions } from "../../../iso-builder/index.ts";
+import { type Architecture, type IsoBuildOptions, parseArchitecture } from "../../../iso-builder/index.ts";
 import { parsePhotonKernel } from "../../../iso-builder/photon.ts";
 import { type BootstrapIsoRequest, buildBootstrapIso } from "../../machine/bootstrap-iso.ts";
 import { statePaths } from "../../machine/paths.ts";
@@ -75,6 +75,14 @@ async function secureBootSigner({ secureBootKey: key, secureBootCertificate: cer
   return { privateKeyPem, certificatePem };
 }
 
+function architectureOf(text: string): Architecture {
+  try {
+    return parseArchitecture(text);
+  } catch (error) {
+    throw new CommandError(error instanceof Error ? error.message : String(error), 2);
+  }
+}
+
 const collect = (value: string, all: string[]): string[] => [...all, value];
 
 export function isoBuildCommand(): Command {
@@ -110,21 +118,22 @@ export function isoBuildCommand(): Command {
     .option("--module <name>", "load this kernel module too; repeatable", collect, [])
     .option("--timezone <name>", "time zone of the VM, such as Europe/Berlin (default: UTC)")
     .option("--tether <file>", "another build of the tether")
-    .option("--arch <architecture>", "x86_64", "x86_64")
+    .option("--arch <architecture>", "x86_64 or aarch64 (UEFI only; needs --tether)", "x86_64")
     .option("--compression <method[:level]>", "auto, zstd, gzip or none (fastest start, largest)", "auto")
     .option("--secure-boot-key <file>", "RSA key (PEM) that signs what UEFI starts")
     .option("--secure-boot-certificate <file>", "its certificate (PEM), which the firmware knows")
     .action(async (options: BuildOptions) => {
-      if (options.arch !== "x86_64") {
+      const architecture = architectureOf(options.arch);
+      if (architecture !== "x86_64" && options.out === undefined)
         throw new CommandError(
-          `--arch ${options.arch}: only x86_64 can be built. Container VMs for arm64 would need ESXi-Arm's virtual hardware, which neither the engine nor the lab knows.`,
+          "Container VMs of this VCH are x86_64: name where an ISO for others goes with --out.",
           2,
         );
-      }
       const paths = statePaths(options.state);
       const secureBoot = await secureBootSigner(options);
       const built = await buildBootstrapIso({
         out: resolve(options.out ?? paths.iso),
+        architecture,
         ...(options.kernel !== undefined && { kernel: kernelSource(options.kernel) }),
         repositories: options.repository,
         rpmKeyFiles: options.rpmKey,
