@@ -7,10 +7,18 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { EventLog } from "./event/event-log.ts";
 import type { DiskStore, Hypervisor, MachineEvents } from "./hypervisor/contract.ts";
-import { addDatastores, adoptRunning, buildInventory, loadStored, machineEvents } from "./inventory/build.ts";
+import {
+  addDatastores,
+  adoptRunning,
+  buildInventory,
+  type ClusterOptions,
+  type DatastoreOptions,
+  loadStored,
+  machineEvents,
+} from "./inventory/build.ts";
 import type { LabContext } from "./inventory/context.ts";
 import { loadDistributedSwitches } from "./inventory/distributed-switch.ts";
-import type { Host } from "./inventory/host.ts";
+import { Inventory } from "./inventory/inventory.ts";
 import { InventoryStore } from "./inventory/inventory-store.ts";
 import { namingOf, type Personality } from "./inventory/naming.ts";
 import type { Reference } from "./model/data.ts";
@@ -57,7 +65,9 @@ export interface LabOptions {
   readOnlyUsers?: { username: string; password: string }[];
   /** Further accounts that may do nothing until they are given permissions. */
   users?: { username: string; password: string }[];
-  datastores?: { name: string; directory: string }[];
+  /** Clusters of a vCenter with their hosts, all of which are this machine. One of one host unless it says otherwise. */
+  clusters?: ClusterOptions[];
+  datastores?: DatastoreOptions[];
   /** Port groups that are there from the start. */
   portGroups: string[];
   /** Called once; the hypervisor tells `events` what its machines do. */
@@ -82,8 +92,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const store = await InventoryStore.open(stateDirectory, personality);
   const certificate = await loadServerCertificate(stateDirectory, certificateHosts(options.listen.host));
   const journal = await Journal.open(stateDirectory);
-  let host: Host | undefined;
-  const hypervisor = await options.hypervisor(machineEvents(() => host));
+  let known: Inventory | undefined;
+  const hypervisor = await options.hypervisor(machineEvents(() => known));
   const context = makeContext(options, store, certificate, hypervisor);
   const users = new Users();
   users.add(options.username, options.password, ROLES.administrator);
@@ -91,15 +101,17 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   for (const user of options.users ?? []) users.add(user.username, user.password, ROLES.noAccess);
   const sessions = new Sessions();
   const tickets = new ServiceTickets();
-  const inventory = buildInventory(context, hostname(), journal);
-  host = context.host;
+  const inventory = new Inventory(context, journal);
+  known = inventory;
+  context.inventory = inventory;
+  buildInventory(context, clustersOf(options, context));
   addServices(context, sessions, users, tickets, options.username);
-  await addDatastores(context, inventory.datastoreFolder, await datastoresOf(options));
+  await addDatastores(context, await datastoresOf(options));
   await journal.recover((intent) => settleIntent(context, intent));
-  for (const group of store.inventory.portGroups) await inventory.networks.activate(group);
-  for (const name of options.portGroups) await inventory.networks.ensurePortGroup(name);
-  await loadDistributedSwitches(context, inventory.networkFolder);
-  await loadStored(context, inventory.vmFolder);
+  for (const group of store.inventory.portGroups) await inventory.portGroups.activate(group);
+  for (const name of options.portGroups) await inventory.portGroups.ensure(name);
+  await loadDistributedSwitches(context);
+  await loadStored(context);
   await store.save();
   await adoptRunning(context);
   const server = await LabServer.listen(
@@ -135,7 +147,14 @@ const certificateHosts = (host: string): string[] => [
   ...new Set([host === "0.0.0.0" || host === "::" ? hostname() : host, "localhost", "127.0.0.1"]),
 ];
 
-async function datastoresOf(options: LabOptions): Promise<{ name: string; directory: string }[]> {
+function clustersOf({ clusters, personality }: LabOptions, { naming }: LabContext): readonly ClusterOptions[] {
+  if (clusters === undefined) return [{ name: naming.computeResourceName, hosts: [hostname()] }];
+  if (personality === "HostAgent") throw new Error("A standalone host has no clusters; start the lab as VirtualCenter");
+  if (clusters.length === 0) throw new Error("A vCenter of the lab needs a cluster");
+  return clusters;
+}
+
+async function datastoresOf(options: LabOptions): Promise<DatastoreOptions[]> {
   const datastores = options.datastores ?? [
     { name: "datastore1", directory: join(options.stateDirectory, "datastore1") },
   ];
@@ -153,7 +172,7 @@ function makeContext(
   const naming = namingOf(options.personality);
   const content = managerReferences(options.personality);
   const tasks = new TaskManager(registry, content.taskManager, naming.task);
-  let host: Host | undefined;
+  let inventory: Inventory | undefined;
   return {
     registry,
     tasks: registry.add(tasks),
@@ -169,12 +188,12 @@ function makeContext(
     log: options.log,
     listen: { ...options.listen },
     content,
-    get host(): Host {
-      if (!host) throw new Error("The inventory is not built yet");
-      return host;
+    get inventory(): Inventory {
+      if (!inventory) throw new Error("The inventory is not built yet");
+      return inventory;
     },
-    set host(built: Host) {
-      host = built;
+    set inventory(built: Inventory) {
+      inventory = built;
     },
   };
 }

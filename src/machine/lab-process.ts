@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Hypervisor } from "../lab/hypervisor/contract.ts";
 import { createDiskStore, createHypervisor } from "../lab/hypervisor/index.ts";
-import { startLab } from "../lab/index.ts";
+import { type LabOptions, startLab } from "../lab/index.ts";
 import { announceReady, recordDaemon } from "./daemon.ts";
 import { log } from "./log.ts";
 import type { StatePaths } from "./paths.ts";
@@ -17,12 +17,16 @@ export interface LabReady {
   accelerator: string;
 }
 
+/** What a lab has besides one host and its datastore. */
+export type LabTopology = Pick<LabOptions, "clusters" | "datastores">;
+
 /** Runs the embedded vSphere until SIGTERM or SIGINT. Its VMs go on running afterwards. */
 export async function runLab(
   paths: StatePaths,
   settings: EndpointSettings,
   listen: { host: string; port: number },
   personality: string,
+  topology: LabTopology = {},
 ): Promise<void> {
   if (personality !== "HostAgent" && personality !== "VirtualCenter")
     throw new Error(`--personality "${personality}": choose HostAgent or VirtualCenter.`);
@@ -33,7 +37,8 @@ export async function runLab(
     personality,
     username: settings.vsphere.username,
     password: settings.vsphere.password,
-    datastores: [{ name: "datastore1", directory: paths.datastore }],
+    ...(topology.clusters === undefined ? {} : { clusters: topology.clusters }),
+    datastores: [{ name: "datastore1", directory: paths.datastore }, ...(topology.datastores ?? [])],
     portGroups: [settings.bridge.network],
     hypervisor: async (events) => {
       hypervisor = await createHypervisor({

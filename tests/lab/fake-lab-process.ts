@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { LabOptions } from "../../src/lab/index.ts";
 
 export interface FakeLabProcess {
   url: string;
@@ -12,12 +13,16 @@ export async function serveFakeLab(
   directory: string,
   personality: "HostAgent" | "VirtualCenter",
   port = 0,
+  options: Pick<LabOptions, "clusters" | "datastores"> = {},
 ): Promise<FakeLabProcess> {
-  const process = Bun.spawn(["bun", join(import.meta.dir, "serve-fake.ts"), directory, personality, String(port)], {
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "inherit",
-  });
+  const process = Bun.spawn(
+    ["bun", join(import.meta.dir, "serve-fake.ts"), directory, personality, String(port), JSON.stringify(options)],
+    {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "inherit",
+    },
+  );
   const reader = process.stdout.getReader();
   let text = "";
   while (!text.includes("\n")) {

@@ -2,15 +2,17 @@
  * Serves a lab whose machines are bookkeeping only, for tests with independent vSphere clients. Prints one JSON line with url and
  * fingerprint and ends when its standard input does.
  *
- * usage: bun tests/lab/serve-fake.ts DIRECTORY HostAgent|VirtualCenter [PORT]
+ * usage: bun tests/lab/serve-fake.ts DIRECTORY HostAgent|VirtualCenter [PORT] [OPTIONS]
+ *
+ * OPTIONS: JSON of further LabOptions, for example `clusters`.
  */
 import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
-import { startLab } from "../../src/lab/index.ts";
+import { type LabOptions, startLab } from "../../src/lab/index.ts";
 import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
 
-const [directory, personality, port = "0"] = Bun.argv.slice(2);
+const [directory, personality, port = "0", more = "{}"] = Bun.argv.slice(2);
 if (directory === undefined || (personality !== "HostAgent" && personality !== "VirtualCenter")) {
-  throw new Error("usage: serve-fake.ts DIRECTORY HostAgent|VirtualCenter [PORT]");
+  throw new Error("usage: serve-fake.ts DIRECTORY HostAgent|VirtualCenter [PORT] [OPTIONS]");
 }
 const lab = await startLab({
   stateDirectory: directory,
@@ -22,6 +24,7 @@ const lab = await startLab({
   portGroups: ["VM Network"],
   hypervisor: new FakeHypervisor().connect,
   disks: createDiskStore(),
+  ...(JSON.parse(more) as Partial<LabOptions>),
   log: (line) => console.error(line),
 });
 console.log(JSON.stringify({ url: lab.url, fingerprint: lab.fingerprint }));

@@ -16,13 +16,23 @@ interface Subject {
   readonly reference: Reference;
 }
 
+/** A host as an event mentions it, with its compute resource. */
+interface HostSubject extends Subject {
+  readonly computeResource: Subject;
+}
+
+/** A VM as an event mentions it, with where it runs. */
+interface PlacedSubject extends Subject {
+  readonly host: HostSubject;
+}
+
 /** EventManager over a ring of the last events. */
 export class EventLog extends ManagedObject {
   #events: DataObject[] = [];
   #lastKey = 0;
   readonly #collectors = new Set<EventCollector>();
-  /** What every event of a VM mentions besides the VM. */
-  place: { datacenter: Subject; computeResource: Subject; host: Subject } | undefined;
+  /** The one datacenter; set while the inventory is built. */
+  datacenter: Subject | undefined;
 
   constructor(registry: Registry, reference: Reference) {
     super(registry, reference);
@@ -38,19 +48,25 @@ export class EventLog extends ManagedObject {
   }
 
   /** Adds an event about a VM. `fields`: what its type has besides. */
-  post(type: string, vm: Subject, message: string, fields: Record<string, unknown> = {}): void {
-    const { place } = this;
+  post(type: string, vm: PlacedSubject, message: string, fields: Record<string, unknown> = {}): void {
+    this.#post(type, vm.host, message, { vm: argument("VmEventArgument", "vm", vm), template: false, ...fields });
+  }
+
+  /** Adds an event about a host. */
+  postOfHost(type: string, host: HostSubject, message: string): void {
+    this.#post(type, host, message, {});
+  }
+
+  #post(type: string, host: HostSubject, message: string, fields: Record<string, unknown>): void {
     const event = data(type, {
       key: ++this.#lastKey,
       chainId: this.#lastKey,
       createdTime: new Date(),
       userName: "",
-      datacenter: place && argument("DatacenterEventArgument", "datacenter", place.datacenter),
-      computeResource: place && argument("ComputeResourceEventArgument", "computeResource", place.computeResource),
-      host: place && argument("HostEventArgument", "host", place.host),
-      vm: argument("VmEventArgument", "vm", vm),
+      datacenter: this.datacenter && argument("DatacenterEventArgument", "datacenter", this.datacenter),
+      computeResource: argument("ComputeResourceEventArgument", "computeResource", host.computeResource),
+      host: hostArgument(host),
       fullFormattedMessage: message,
-      template: false,
       ...fields,
     });
     this.#events.push(event);
@@ -75,9 +91,8 @@ export class EventLog extends ManagedObject {
         return false;
       if (time?.beginTime instanceof Date && created < time.beginTime) return false;
       if (time?.endTime instanceof Date && created > time.endTime) return false;
-      // A VM's events; every other entity of the lab contains all VMs.
-      const vm = (event.vm as DataObject).vm as Reference;
-      return entity?.type !== "VirtualMachine" || entity.value === vm.value;
+      // Of a VM, a host or a cluster its own; every other entity contains all.
+      return entity === undefined || concerns(event, entity);
     };
     const found = this.#events.filter(fits);
     const limit = filter.maxCount as number | undefined;
@@ -102,6 +117,20 @@ export class EventLog extends ManagedObject {
     return this.registry.add(collector).reference;
   }
   #lastCollector = 0;
+}
+
+const FIELDS: Readonly<Record<string, string>> = {
+  VirtualMachine: "vm",
+  HostSystem: "host",
+  ComputeResource: "computeResource",
+  ClusterComputeResource: "computeResource",
+};
+
+function concerns(event: DataObject, entity: Reference): boolean {
+  const field = FIELDS[entity.type];
+  if (field === undefined) return true;
+  const subject = event[field] as DataObject | undefined;
+  return (subject?.[field] as Reference | undefined)?.value === entity.value;
 }
 
 /** A VM as an event mentions it. */

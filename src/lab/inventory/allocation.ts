@@ -1,6 +1,7 @@
 import { type Long, toNumber } from "../../vsphere/vim25/index.ts";
 import { invalidArgument } from "../fault.ts";
 import { type DataObject, data } from "../model/data.ts";
+import type { HostFacts } from "./host-facts.ts";
 import type { Allocation } from "./inventory-store.ts";
 
 const LEVEL_FACTORS = { low: 0.5, normal: 1, high: 2 } as const;
@@ -46,3 +47,16 @@ export const vimAllocation = (allocation: Allocation): DataObject =>
     limit: allocation.limit,
     shares: data("SharesInfo", allocation.shares),
   });
+
+const MEBIBYTE = 2 ** 20;
+
+/** All that there is: what a root pool has. CPU in MHz, memory in MB. */
+export function totalAllocation(facts: HostFacts, kind: "cpu" | "memory"): Allocation {
+  const amount = kind === "cpu" ? facts.threads * facts.cpuMhz : Math.floor(facts.memoryBytes / MEBIBYTE);
+  return {
+    reservation: amount,
+    expandableReservation: false,
+    limit: amount,
+    shares: { level: "custom", shares: kind === "cpu" ? 4000 : 163_840 },
+  };
+}

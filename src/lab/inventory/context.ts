@@ -7,7 +7,7 @@ import type { Authorization } from "../session/authorization.ts";
 import type { DatastoreFolder } from "../storage/datastore-folder.ts";
 import type { FileLocks } from "../storage/file-locks.ts";
 import type { TaskManager } from "../task/task.ts";
-import type { Host } from "./host.ts";
+import type { Inventory } from "./inventory.ts";
 import type { InventoryStore } from "./inventory-store.ts";
 import type { Naming } from "./naming.ts";
 
@@ -27,8 +27,8 @@ export interface LabContext {
   readonly stateDirectory: string;
   readonly certificate: ServerCertificate;
   readonly log: (line: string) => void;
-  /** The one host; set while the inventory is built. */
-  host: Host;
+  /** Set while the inventory is built. */
+  inventory: Inventory;
   readonly listen: { host: string; port: number };
   readonly content: Record<string, Reference>;
 }

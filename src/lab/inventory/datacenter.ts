@@ -22,8 +22,8 @@ export class Datacenter extends Entity {
       hostFolder: () => this.folders?.host.reference,
       datastoreFolder: () => this.folders?.datastore.reference,
       networkFolder: () => this.folders?.network.reference,
-      datastore: () => context.host.datastores.map((store) => store.reference),
-      network: () => context.host.networks.map((network) => network.reference),
+      datastore: () => context.inventory.datastores.map((store) => store.reference),
+      network: () => context.inventory.networks.map((network) => network.reference),
       configuration: () => data("DatacenterConfigInfo", {}),
     });
     this.methods({
@@ -36,7 +36,7 @@ export class Datacenter extends Entity {
         }
         const user = sessionOf(call).user.name;
         const vms = (p.vm as Reference[]).map((reference) =>
-          this.registry.getAs(context.host.virtualMachineClass, reference, "vm"),
+          this.registry.getAs(context.inventory.virtualMachineClass, reference, "vm"),
         );
         return context.tasks.run(call.method, this, user, async () => {
           const attempted = [];

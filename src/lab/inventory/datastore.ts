@@ -4,6 +4,7 @@ import { data, type Reference } from "../model/data.ts";
 import type { DatastoreFolder } from "../storage/datastore-folder.ts";
 import type { LabContext } from "./context.ts";
 import { Entity } from "./entity.ts";
+import type { Host } from "./host.ts";
 
 /** VMFS 6's limits, in bytes. */
 const MAX_FILE_SIZE = 64 * 2 ** 40;
@@ -19,6 +20,8 @@ export class Datastore extends Entity {
     readonly folder: DatastoreFolder,
     parent: Entity,
     readonly browser: Reference,
+    /** Names of the hosts that have it; undefined: all. */
+    private readonly hostNames: readonly string[] | undefined,
   ) {
     super(context, reference, folder.name, parent);
     const url = `ds:///vmfs/volumes/${encodeURIComponent(folder.name)}/`;
@@ -33,7 +36,7 @@ export class Datastore extends Entity {
           freeSpace: free,
           uncommitted: 0,
           accessible: true,
-          multipleHostAccess: false,
+          multipleHostAccess: this.hosts.length > 1,
           type: "VMFS",
           maintenanceMode: "normal",
         });
@@ -48,18 +51,19 @@ export class Datastore extends Entity {
           maxMemoryFileSize: MAX_FILE_SIZE,
           timestamp: new Date(this.#space.time),
         }),
-      host: () => [
-        data("DatastoreHostMount", {
-          key: context.host.reference,
-          mountInfo: data("HostMountInfo", {
-            path: `/vmfs/volumes/${folder.name}`,
-            accessMode: "readWrite",
-            mounted: true,
-            accessible: true,
+      host: () =>
+        this.hosts.map((host) =>
+          data("DatastoreHostMount", {
+            key: host.reference,
+            mountInfo: data("HostMountInfo", {
+              path: `/vmfs/volumes/${folder.name}`,
+              accessMode: "readWrite",
+              mounted: true,
+              accessible: true,
+            }),
           }),
-        }),
-      ],
-      vm: () => context.host.virtualMachines.filter((vm) => vm.usesDatastore(this)).map((vm) => vm.reference),
+        ),
+      vm: () => context.inventory.virtualMachines.filter((vm) => vm.usesDatastore(this)).map((vm) => vm.reference),
       browser: () => browser,
       capability: () =>
         data("DatastoreCapability", {
@@ -81,6 +85,14 @@ export class Datastore extends Entity {
         throw new LabFault("NotSupported", "A datastore of the lab is named by its configuration; rename it there.");
       },
     });
+  }
+
+  get hosts(): Host[] {
+    return this.context.inventory.hosts.filter((host) => this.isMountedOn(host));
+  }
+
+  isMountedOn(host: Host): boolean {
+    return this.hostNames === undefined || this.hostNames.includes(host.name);
   }
 
   refresh(): void {

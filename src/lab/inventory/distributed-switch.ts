@@ -1,11 +1,12 @@
 /** Distributed switches of a vCenter and their port groups. A port group is a network of its own, a bridge of the hypervisor. */
 import { randomUUID } from "node:crypto";
-import { invalidArgument, LabFault, notSupported } from "../fault.ts";
+import { LabFault, notSupported } from "../fault.ts";
 import { type DataObject, data, isDataObject, type Reference } from "../model/data.ts";
 import { sessionOf } from "../model/managed-object.ts";
 import type { LabContext } from "./context.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
 import type { Folder } from "./folder.ts";
+import { Host } from "./host.ts";
 import type { StoredDistributedSwitch } from "./inventory-store.ts";
 import { Network } from "./network.ts";
 
@@ -31,6 +32,7 @@ export async function createDistributedSwitch(
     description: String(config.description ?? ""),
     version: 1,
     joined: false,
+    members: [],
     portGroups: [],
   };
   store.inventory.distributedSwitches = [...(store.inventory.distributedSwitches ?? []), stored];
@@ -41,8 +43,9 @@ export async function createDistributedSwitch(
 }
 
 /** Brings the switches of the index back. */
-export async function loadDistributedSwitches(context: LabContext, folder: Folder): Promise<void> {
+export async function loadDistributedSwitches(context: LabContext): Promise<void> {
   for (const stored of context.store.inventory.distributedSwitches ?? []) {
+    const folder = context.inventory.folderOf(`VmwareDistributedVirtualSwitch:${stored.id}`, "network");
     const made = new DistributedSwitch(context, stored, folder);
     made.join();
     for (const group of stored.portGroups) await made.activate(group);
@@ -102,7 +105,14 @@ export class DistributedSwitch extends Entity {
   }
 
   get #hosts(): Reference[] {
-    return this.stored.joined ? [this.context.host.reference] : [];
+    const members = this.members;
+    const { hosts } = this.context.inventory;
+    return hosts.map((host) => host.reference).filter(({ value }) => members?.includes(value) ?? true);
+  }
+
+  /** Ids of the member hosts; undefined: all. */
+  get members(): readonly string[] | undefined {
+    return this.stored.joined ? undefined : (this.stored.members ?? []);
   }
 
   get #ports(): number {
@@ -121,7 +131,7 @@ export class DistributedSwitch extends Entity {
     const group = new DistributedPortGroup(context, stored, this);
     this.#groups.push(group);
     context.registry.add(group);
-    context.host.networks.push(group);
+    context.inventory.networks.push(group);
     this.folder.addFixed(group);
     this.#announce();
     return group;
@@ -129,7 +139,7 @@ export class DistributedSwitch extends Entity {
 
   async removeGroup(group: DistributedPortGroup): Promise<void> {
     const { context } = this;
-    if (context.host.virtualMachines.some((vm) => vm.usesNetwork(group))) {
+    if (context.inventory.virtualMachines.some((vm) => vm.usesNetwork(group))) {
       throw new LabFault("ResourceInUse", `The resource '${group.name}' is in use by a VM.`, {
         type: "DistributedVirtualPortgroup",
         name: group.name,
@@ -137,7 +147,7 @@ export class DistributedSwitch extends Entity {
     }
     this.stored.portGroups = this.stored.portGroups.filter(({ id }) => id !== group.reference.value);
     this.#groups.splice(this.#groups.indexOf(group), 1);
-    context.host.networks.splice(context.host.networks.indexOf(group), 1);
+    context.inventory.networks.splice(context.inventory.networks.indexOf(group), 1);
     this.folder.removeFixed(group);
     context.registry.remove(group);
     this.#announce();
@@ -147,7 +157,7 @@ export class DistributedSwitch extends Entity {
 
   #announce(): void {
     this.changed("portgroup", "summary", "config");
-    this.context.host.changed("network");
+    for (const host of this.context.inventory.hosts) host.changed("network");
   }
 
   async #add(spec: DataObject): Promise<Reference> {
@@ -156,7 +166,7 @@ export class DistributedSwitch extends Entity {
       throw new LabFault("LimitExceeded", `The switch has ${PORT_GROUP_LIMIT} port groups already.`);
     }
     const name = checkedName(String(spec.name ?? ""));
-    refuseDuplicate(name, context.host.networks);
+    refuseDuplicate(name, context.inventory.networks);
     refuseVlan(spec);
     const type = String(spec.type ?? "earlyBinding");
     const group: StoredGroup = {
@@ -200,12 +210,29 @@ export class DistributedSwitch extends Entity {
   }
 
   #member(member: DataObject): void {
-    const host = member.host as Reference;
-    if (host.value !== this.context.host.reference.value) throw invalidArgument("spec.host", "There is no such host.");
-    if (member.operation === "add" && this.stored.joined) {
-      throw new LabFault("AlreadyExists", "The host is a member of the switch already.", { name: host.value });
+    const { stored } = this;
+    const host = this.registry.getAs(Host, member.host, "spec.host");
+    const { value } = host.reference;
+    const members = this.#hosts.map((known) => known.value);
+    if (member.operation === "add" && members.includes(value)) {
+      throw new LabFault("AlreadyExists", "The host is a member of the switch already.", { name: host.name });
     }
-    this.stored.joined = member.operation !== "remove";
+    if (member.operation === "remove") {
+      if (!members.includes(value)) {
+        throw new LabFault("NotFound", `The host '${host.name}' is no member of the switch.`);
+      }
+      const used = host.virtualMachines.find((vm) => this.#groups.some((group) => vm.usesNetwork(group)));
+      if (used) {
+        throw new LabFault("ResourceInUse", `The VM '${used.name}' on the host uses the switch.`, {
+          type: "DistributedVirtualSwitch",
+          name: this.name,
+        });
+      }
+    }
+    stored.joined = false;
+    stored.members = member.operation === "remove" ? members.filter((known) => known !== value) : [...members, value];
+    this.#announce();
+    for (const group of this.#groups) group.changed("host");
   }
 
   async #destroy(): Promise<void> {
@@ -258,7 +285,13 @@ export class DistributedPortGroup extends Network {
     private readonly stored: StoredGroup,
     private readonly owner: DistributedSwitch,
   ) {
-    super(context, { type: "DistributedVirtualPortgroup", value: stored.id }, stored.name, owner.folder);
+    super(
+      context,
+      { type: "DistributedVirtualPortgroup", value: stored.id },
+      stored.name,
+      owner.folder,
+      () => owner.members,
+    );
     this.properties({
       key: () => stored.id,
       portKeys: () => [],

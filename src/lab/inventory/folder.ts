@@ -9,9 +9,20 @@ import type { VirtualMachine } from "../vm/virtual-machine.ts";
 import type { LabContext } from "./context.ts";
 import { createDistributedSwitch } from "./distributed-switch.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
+import { placementOf } from "./placement.ts";
 import { ResourcePool } from "./resource-pool.ts";
 
-/** A folder of the inventory. Users make folders for VMs; the others are fixed. */
+/** What a folder must hold for an entity of a type to go into it. */
+const FOLDER_KINDS: Readonly<Record<string, string>> = {
+  VirtualMachine: "VirtualMachine",
+  ClusterComputeResource: "ComputeResource",
+  Datastore: "Datastore",
+  Network: "Network",
+  DistributedVirtualPortgroup: "Network",
+  VmwareDistributedVirtualSwitch: "DistributedVirtualSwitch",
+};
+
+/** A folder of the inventory: one of those at the top, or one below that a user made. */
 export class Folder extends Entity {
   readonly subfolders: Folder[] = [];
   readonly #fixed: Entity[] = [];
@@ -37,22 +48,24 @@ export class Folder extends Entity {
       CreateVM_Task: (p, call) => {
         this.#requireVmFolder();
         const pool = context.registry.getAs(ResourcePool, p.pool, "pool");
-        this.#requireHost(p.host);
+        const placement = placementOf(context, pool, p.host);
         const spec = p.config as DataObject;
         checkCreate(context, spec);
         const creator = sessionOf(call).user;
         requireSpecPrivileges(context, creator, spec, this.reference);
-        return context.tasks.run(call.method, this, user(call), () => createVirtualMachine(context, this, pool, spec));
+        return context.tasks.run(call.method, this, user(call), () =>
+          createVirtualMachine(context, this, placement, spec),
+        );
       },
       RegisterVM_Task: (p, call) => {
         this.#requireVmFolder();
         if (p.asTemplate === true) throw new LabFault("NotSupported", "Register it as a VM, then use MarkAsTemplate.");
         if (p.pool === undefined) throw invalidArgument("pool", "A VM needs a resource pool.");
         const pool = context.registry.getAs(ResourcePool, p.pool, "pool");
-        this.#requireHost(p.host);
+        const placement = placementOf(context, pool, p.host);
         parseDatastorePath(p.path as string);
         return context.tasks.run(call.method, this, user(call), () =>
-          registerVirtualMachine(context, this, pool, p.path as string, p.name as string | undefined),
+          registerVirtualMachine(context, this, placement, p.path as string, p.name as string | undefined),
         );
       },
       CreateDVS_Task: (p, call) => {
@@ -87,7 +100,7 @@ export class Folder extends Entity {
 
   get children(): Entity[] {
     const vms = this.childTypes.includes("VirtualMachine")
-      ? this.context.host.virtualMachines.filter((vm) => vm.parent === this)
+      ? this.context.inventory.virtualMachines.filter((vm) => vm.parent === this)
       : [];
     return [...this.#fixed, ...this.subfolders, ...vms];
   }
@@ -99,6 +112,7 @@ export class Folder extends Entity {
   addSubfolder(id: string, name: string): Folder {
     const folder = new Folder(this.context, { type: "Folder", value: id }, name, this, this.childTypes, true);
     this.subfolders.push(folder);
+    this.context.inventory.folders.set(id, folder);
     this.registry.add(folder);
     this.changed("childEntity");
     return folder;
@@ -110,25 +124,23 @@ export class Folder extends Entity {
     }
   }
 
-  #requireHost(host: unknown): void {
-    if (host !== undefined && (host as Reference).value !== this.context.host.reference.value) {
-      throw invalidArgument("host", "There is no such host.");
-    }
-  }
-
   async #createFolder(given: string): Promise<Reference> {
     const { store, naming } = this.context;
-    this.#requireVmFolder();
     if (naming.personality === "HostAgent") {
       throw new LabFault("NotSupported", "A standalone host has no folders besides its own.");
     }
     const name = checkedName(given);
     refuseDuplicate(name, this.children);
-    const id = naming.folder(store.nextNumber());
+    const id = naming.folder(store.nextNumber(), this.#top.reference.value);
     store.inventory.folders.push({ id, name, parent: this.reference.value });
     const folder = this.addSubfolder(id, name);
     await store.save();
     return folder.reference;
+  }
+
+  /** The folder at the top of this one's kind. */
+  get #top(): Folder {
+    return this.parent instanceof Folder && this.own ? this.parent.#top : this;
   }
 
   #requireOwn(): void {
@@ -146,29 +158,48 @@ export class Folder extends Entity {
   }
 
   async #moveIn(list: Reference[]): Promise<void> {
-    const { host, store } = this.context;
-    this.#requireVmFolder();
     for (const object of list.map((reference) => this.registry.get(reference))) {
-      if (object instanceof Folder) {
-        object.#requireOwn();
-        if (object.#contains(this)) throw invalidArgument("list", "A folder cannot be moved into itself.");
-        refuseDuplicate(object.name, this.children, object);
-        if (object.parent instanceof Folder) {
-          object.parent.subfolders.splice(object.parent.subfolders.indexOf(object), 1);
-          object.parent.changed("childEntity");
+      if (object instanceof Folder) this.#adoptFolder(object);
+      else {
+        const entity = this.registry.getAs(Entity, object.reference, "list");
+        const kind = FOLDER_KINDS[entity.reference.type];
+        if (kind === undefined || !this.childTypes.includes(kind)) {
+          throw new LabFault("NotSupported", `The folder '${this.name}' holds no ${entity.reference.type}.`);
         }
-        this.subfolders.push(object);
-        const stored = store.inventory.folders.find(({ id }) => id === object.reference.value);
-        if (stored) stored.parent = this.reference.value;
-        object.parent = this;
-        object.changed("parent");
-      } else {
-        const vm = this.registry.getAs(host.virtualMachineClass, object.reference, "list");
-        this.#adopt(vm);
+        if (entity instanceof this.context.inventory.virtualMachineClass) this.#adopt(entity);
+        else this.#adoptFixed(entity);
       }
       this.changed("childEntity");
     }
-    await store.save();
+    await this.context.store.save();
+  }
+
+  #adoptFolder(folder: Folder): void {
+    folder.#requireOwn();
+    if (folder.#top !== this.#top) throw new LabFault("NotSupported", `'${folder.name}' is of another kind.`);
+    if (folder.#contains(this)) throw invalidArgument("list", "A folder cannot be moved into itself.");
+    refuseDuplicate(folder.name, this.children, folder);
+    if (folder.parent instanceof Folder) {
+      folder.parent.subfolders.splice(folder.parent.subfolders.indexOf(folder), 1);
+      folder.parent.changed("childEntity");
+    }
+    this.subfolders.push(folder);
+    const stored = this.context.store.inventory.folders.find(({ id }) => id === folder.reference.value);
+    if (stored) stored.parent = this.reference.value;
+    folder.parent = this;
+    folder.changed("parent");
+  }
+
+  /** Clusters, datastores and networks: the index says where they were moved. */
+  #adoptFixed(entity: Entity): void {
+    const { inventory } = this.context.store;
+    refuseDuplicate(entity.name, this.children, entity);
+    if (entity.parent instanceof Folder) entity.parent.removeFixed(entity);
+    entity.parent = this;
+    this.addFixed(entity);
+    entity.changed("parent");
+    const placements = (inventory.placements ?? []).filter((placed) => placed.entity !== entity.key);
+    inventory.placements = [...placements, { entity: entity.key, folder: this.reference.value }];
   }
 
   /** Takes a VM of another folder in. */
@@ -196,11 +227,18 @@ export class Folder extends Entity {
   async #destroy(call: Call): Promise<void> {
     this.#requireOwn();
     const { inventory } = this.context.store;
+    const [other] = this.#fixed;
+    if (other) {
+      throw new LabFault("ResourceInUse", `The folder '${this.name}' holds '${other.name}'; move it out first.`, {
+        type: other.reference.type,
+        name: other.name,
+      });
+    }
     for (const child of this.children) {
       if (child instanceof Folder) await child.#destroy(call);
       else
         await destroyVirtualMachine(
-          this.registry.getAs(this.context.host.virtualMachineClass, child.reference, "childEntity"),
+          this.registry.getAs(this.context.inventory.virtualMachineClass, child.reference, "childEntity"),
         );
     }
     inventory.folders = inventory.folders.filter(({ id }) => id !== this.reference.value);
@@ -209,6 +247,7 @@ export class Folder extends Entity {
       this.parent.changed("childEntity");
     }
     this.registry.remove(this);
+    this.context.inventory.folders.delete(this.reference.value);
     await this.context.store.save();
   }
 }

@@ -1,45 +1,38 @@
-import { randomBytes } from "node:crypto";
-import { LabFault } from "../fault.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
-import type { ManagedObject } from "../model/managed-object.ts";
+import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
 import { aboutInfo } from "../service/about.ts";
-import { datastoreOf } from "../storage/datastore-folder.ts";
-import { parseDatastorePath } from "../storage/datastore-path.ts";
-import { DiskRelations } from "../storage/disk-relations.ts";
-import type { Journal } from "../vm/journal.ts";
-import { VirtualMachine } from "../vm/virtual-machine.ts";
+import { NetworkSystem } from "../service/network-system.ts";
+import { DatastoreBrowser } from "../storage/datastore-browser.ts";
+import type { VirtualMachine } from "../vm/virtual-machine.ts";
+import type { ComputeResource } from "./compute-resource.ts";
 import type { LabContext } from "./context.ts";
 import type { Datastore } from "./datastore.ts";
 import { Entity } from "./entity.ts";
-import { type HostFacts, readHostFacts } from "./host-facts.ts";
-import type { Allocation, StoredPool } from "./inventory-store.ts";
+import type { StoredHost } from "./inventory-store.ts";
+import { enterMaintenanceMode, exitMaintenanceMode } from "./maintenance.ts";
 import type { Network } from "./network.ts";
-import { ResourcePool } from "./resource-pool.ts";
 
-const MEBIBYTE = 2 ** 20;
-/** VMs that a host takes, as ESXi. */
-const VM_LIMIT = 1024;
-
-/** The one ESXi host: this machine. It also holds what all parts of the inventory look up. */
+/** An ESXi host of the lab. All of them are this machine: each shows its processors and its memory. */
 export class Host extends Entity {
-  readonly facts: HostFacts = readHostFacts();
-  readonly relations: DiskRelations;
-  readonly datastores: Datastore[] = [];
-  readonly networks: Network[] = [];
-  readonly virtualMachineClass = VirtualMachine;
-  readonly #virtualMachines = new Map<string, VirtualMachine>();
-  readonly #pools = new Map<string, ResourcePool>();
-  readonly #reservedNames = new Set<string>();
+  readonly networkSystem: NetworkSystem;
+  readonly #browser: DatastoreBrowser;
 
   constructor(
     context: LabContext,
-    reference: Reference,
-    name: string,
-    parent: Entity,
-    readonly journal: Journal,
+    private readonly stored: StoredHost,
+    readonly computeResource: ComputeResource,
   ) {
-    super(context, reference, name, parent);
-    this.relations = new DiskRelations(context.disks, context.log);
+    super(context, { type: "HostSystem", value: stored.id }, stored.name, computeResource);
+    const own = (type: string, onCenter: string, onHost: string): Reference => ({
+      type,
+      value: context.naming.personality === "VirtualCenter" ? `${onCenter}-${stored.id.replace(/^host-/, "")}` : onHost,
+    });
+    this.networkSystem = new NetworkSystem(context, own("HostNetworkSystem", "networkSystem", "networkSystem"), this);
+    this.#browser = new DatastoreBrowser(
+      context,
+      own("HostDatastoreBrowser", "datastoreBrowser", "ha-host-datastorebrowser"),
+      () => this.datastores,
+    );
     this.properties({
       runtime: () => this.#runtime(),
       summary: () => this.#summary(),
@@ -50,181 +43,78 @@ export class Host extends Entity {
         }),
       configManager: () =>
         data("HostConfigManager", {
-          networkSystem: context.content.networkSystem,
+          networkSystem: this.networkSystem.reference,
           advancedOption: context.content.advancedOption,
         }),
       vm: () => this.virtualMachines.map((vm) => vm.reference),
       datastore: () => this.datastores.map((store) => store.reference),
       network: () => this.networks.map((network) => network.reference),
-      datastoreBrowser: () => context.content.datastoreBrowser,
+      datastoreBrowser: () => this.#browser.reference,
+    });
+    this.methods({
+      EnterMaintenanceMode_Task: (p, call) =>
+        context.tasks.run(call.method, this, sessionOf(call).user.name, (task) =>
+          enterMaintenanceMode(this, task, p.timeout as number),
+        ),
+      ExitMaintenanceMode_Task: (_, call) =>
+        context.tasks.run(call.method, this, sessionOf(call).user.name, () => exitMaintenanceMode(this)),
     });
   }
 
-  get threads(): number {
-    return this.facts.threads;
+  async setMaintenanceMode(on: boolean): Promise<void> {
+    this.stored.maintenance = on;
+    this.changed("runtime", "summary");
+    this.computeResource.changed("summary");
+    await this.context.store.save();
   }
-  get cpuMhz(): number {
-    return this.facts.cpuMhz;
+
+  /** Puts the host and what belongs to it into the registry. */
+  join(): void {
+    for (const object of [this, this.networkSystem, this.#browser]) this.registry.add(object);
   }
-  get memoryBytes(): number {
-    return this.facts.memoryBytes;
+
+  get datastores(): Datastore[] {
+    return this.context.inventory.datastores.filter((store) => store.isMountedOn(this));
+  }
+
+  get networks(): Network[] {
+    return this.context.inventory.networks.filter((network) => network.isOn(this));
+  }
+
+  get uuid(): string {
+    return this.stored.uuid;
+  }
+
+  get inMaintenanceMode(): boolean {
+    return this.stored.maintenance === true;
   }
 
   get virtualMachines(): VirtualMachine[] {
-    return [...this.#virtualMachines.values()];
+    return this.context.inventory.virtualMachines.filter((vm) => vm.host === this);
   }
 
   viewChildren(): ManagedObject[] {
     return this.virtualMachines;
   }
 
-  /** Keeps a name for a VM that is being made; the returned function lets go of it. */
-  reserveName(name: string): () => void {
-    if (this.#virtualMachines.size + this.#reservedNames.size >= VM_LIMIT) {
-      throw new LabFault("InsufficientHostCapacityFault", `The host has its ${VM_LIMIT} VMs.`, {
-        host: this.reference,
-      });
-    }
-    if (this.#reservedNames.has(name)) {
-      throw new LabFault("DuplicateName", `The name '${name}' already exists.`, { name, object: this.reference });
-    }
-    this.#reservedNames.add(name);
-    return () => this.#reservedNames.delete(name);
-  }
-
-  addVirtualMachine(vm: VirtualMachine): void {
-    this.#virtualMachines.set(vm.reference.value, vm);
-    this.registry.add(vm);
-    this.#announce(vm);
-  }
-
-  removeVirtualMachine(vm: VirtualMachine): void {
-    this.#virtualMachines.delete(vm.reference.value);
-    this.registry.remove(vm);
-    this.#announce(vm);
-  }
-
-  findVirtualMachine(id: string): VirtualMachine | undefined {
-    return this.#virtualMachines.get(id);
-  }
-
-  #announce(vm: VirtualMachine): void {
-    vm.parent?.changed("childEntity");
-    vm.pool.changed("vm", "summary");
-    this.changed("vm");
-    for (const store of this.datastores) if (vm.usesDatastore(store)) store.changed("vm", "summary");
-    for (const network of this.networks) if (vm.usesNetwork(network)) network.changed("vm");
-  }
-
-  addPool(stored: StoredPool | undefined, parent: Entity, owner: Entity): ResourcePool {
-    const id = stored?.id ?? this.context.naming.rootPool;
-    const pool = new ResourcePool(this.context, { type: "ResourcePool", value: id }, parent, stored, owner);
-    this.#pools.set(id, pool);
-    this.registry.add(pool);
-    if (parent instanceof ResourcePool) {
-      parent.pools.push(pool);
-      parent.changed("resourcePool");
-    }
-    return pool;
-  }
-
-  findPool(id: string): ResourcePool | undefined {
-    return this.#pools.get(id);
-  }
-
-  /** Puts a VM into another pool of the inventory. The caller saves. */
-  movePool(vm: VirtualMachine, pool: ResourcePool): void {
-    const before = vm.pool;
-    vm.pool = pool;
-    const stored = this.context.store.inventory.virtualMachines.find(({ id }) => id === vm.reference.value);
-    if (stored) stored.pool = pool.reference.value;
-    vm.changed("resourcePool");
-    before.changed("vm", "summary");
-    pool.changed("vm", "summary");
-  }
-
-  totalAllocation(kind: "cpu" | "memory"): Allocation {
-    const amount = kind === "cpu" ? this.threads * this.cpuMhz : Math.floor(this.memoryBytes / MEBIBYTE);
-    return {
-      reservation: amount,
-      expandableReservation: false,
-      limit: amount,
-      shares: { level: "custom", shares: kind === "cpu" ? 4000 : 163_840 },
-    };
-  }
-
-  /** The file of this machine behind a datastore path. */
-  readonly resolve = async (path: string): Promise<string> => {
-    const parsed = parseDatastorePath(path);
-    return datastoreOf(this.context.folders, parsed).resolve(parsed.path);
-  };
-
-  exists(path: string): Promise<boolean> {
-    const parsed = parseDatastorePath(path);
-    return datastoreOf(this.context.folders, parsed).exists(parsed.path);
-  }
-
-  /** The datastore path of a file of this machine. */
-  readonly display = (file: string): string => {
-    for (const folder of this.context.folders.values()) {
-      const path = folder.relative(file);
-      if (path !== undefined) return folder.format(path);
-    }
-    return file;
-  };
-
-  /** Writing to a disk destroys its children. */
-  requireNotParent(file: string, path: string): void {
-    if (!this.relations.hasChildren(file)) return;
-    const reason = `${path} is the parent of other disks and cannot be opened for writing; attach it as independent_nonpersistent.`;
-    throw new LabFault("GenericVmConfigFault", reason, { reason });
-  }
-
-  datastore(path: string): Reference | undefined {
-    const name = /^\[([^\]]+)\]/.exec(path)?.[1];
-    return this.datastores.find((store) => store.folder.name === name)?.reference;
-  }
-
-  network(name: string): Reference | undefined {
-    return this.networks.find((network) => network.name === name)?.reference;
-  }
-
-  nicBacking(name: string): DataObject | undefined {
-    return this.networks.find((network) => network.name === name)?.nicBacking();
-  }
-
-  /** An address of VMware's range for vCenter that no VM of the inventory has. */
-  newMacAddress(taken: ReadonlySet<string>, except: VirtualMachine | undefined): string {
-    const used = new Set(taken);
-    for (const vm of this.virtualMachines) {
-      if (vm === except) continue;
-      for (const device of vm.configuration.devices) if (device.kind === "nic") used.add(device.macAddress);
-    }
-    for (;;) {
-      const [a = 0, b = 0, c = 0] = randomBytes(3);
-      const hex = (byte: number): string => byte.toString(16).padStart(2, "0");
-      const address = `00:50:56:${hex(0x80 + (a % 0x40))}:${hex(b)}:${hex(c)}`;
-      if (!used.has(address)) return address;
-    }
-  }
-
   #runtime(): DataObject {
     return data("HostRuntimeInfo", {
       connectionState: "connected",
       powerState: "poweredOn",
-      inMaintenanceMode: false,
-      bootTime: this.facts.bootTime,
+      inMaintenanceMode: this.inMaintenanceMode,
+      bootTime: this.context.inventory.facts.bootTime,
     });
   }
 
   #summary(): DataObject {
-    const { context, facts } = this;
+    const { context, stored } = this;
+    const { facts } = context.inventory;
     return data("HostListSummary", {
       host: this.reference,
       hardware: data("HostHardwareSummary", {
         vendor: facts.vendor,
         model: facts.model,
-        uuid: context.store.inventory.hostUuid,
+        uuid: stored.uuid,
         memorySize: facts.memoryBytes,
         cpuModel: facts.cpuModel,
         cpuMhz: facts.cpuMhz,
@@ -239,7 +129,7 @@ export class Host extends Entity {
         name: this.name,
         port: context.listen.port,
         sslThumbprint: context.certificate.thumbprint,
-        product: aboutInfo({ personality: "HostAgent", instanceUuid: context.store.inventory.hostUuid }),
+        product: aboutInfo({ personality: "HostAgent", instanceUuid: stored.uuid }),
         vmotionEnabled: false,
         faultToleranceEnabled: false,
       }),
@@ -252,12 +142,13 @@ export class Host extends Entity {
   }
 
   #hardware(): DataObject {
-    const { context, facts } = this;
+    const { context, stored } = this;
+    const { facts } = context.inventory;
     return data("HostHardwareInfo", {
       systemInfo: data("HostSystemInfo", {
         vendor: facts.vendor,
         model: facts.model,
-        uuid: context.store.inventory.hostUuid,
+        uuid: stored.uuid,
       }),
       cpuInfo: data("HostCpuInfo", {
         numCpuPackages: 1,

@@ -11,6 +11,23 @@ export interface StoredVirtualMachine {
   vmPathName: string;
   folder: string;
   pool: string;
+  /** Id of the host; the first one of the pool's cluster when it is missing. */
+  host?: string;
+}
+
+export interface StoredHost {
+  id: string;
+  name: string;
+  uuid: string;
+  /** Id of the compute resource. */
+  computeResource: string;
+  maintenance?: boolean;
+}
+
+export interface StoredComputeResource {
+  id: string;
+  name: string;
+  rootPool: string;
 }
 
 export interface Allocation {
@@ -34,6 +51,8 @@ export interface StoredPortGroup {
   name: string;
   vlanId: number;
   virtualSwitch: string;
+  /** Ids of the hosts that have it; all when it is missing. */
+  hosts?: string[];
   /** vSphere's defaults of a standard switch when it is missing. */
   security?: PortSecurity;
 }
@@ -74,8 +93,10 @@ export interface StoredDistributedSwitch {
   description: string;
   /** Counts changes: `configVersion`. */
   version: number;
-  /** The host is a member. */
+  /** Every host is a member: how a lab of one host kept it. */
   joined: boolean;
+  /** Ids of the hosts that are members. */
+  members?: string[];
   portGroups: { id: string; name: string; type: string; numPorts: number; description: string }[];
 }
 
@@ -89,10 +110,14 @@ interface Inventory {
   lastNumber: number;
   virtualMachines: StoredVirtualMachine[];
   folders: { id: string; name: string; parent: string }[];
+  /** Where entities with a folder of their kind at the top were moved: `Type:id` and the folder's id. */
+  placements?: { entity: string; folder: string }[];
   pools: StoredPool[];
   datastores: { id: string; name: string }[];
-  virtualSwitches: { name: string; numPorts: number }[];
+  virtualSwitches: { name: string; numPorts: number; hosts?: string[] }[];
   portGroups: StoredPortGroup[];
+  hosts?: StoredHost[];
+  computeResources?: StoredComputeResource[];
   roles?: StoredRole[];
   permissions?: StoredPermission[];
   customFields?: StoredField[];

@@ -16,7 +16,10 @@ export interface Naming {
   readonly datacenterName: string;
   readonly computeResourceName: string;
   virtualMachine(number: number): string;
-  folder(number: number): string;
+  /** @param topFolder id of the folder at the top of its kind */
+  folder(number: number, topFolder: string): string;
+  computeResourceId(number: number): string;
+  hostId(number: number): string;
   resourcePool(number: number): string;
   datastore(number: number): string;
   network(name: string, number: number): string;
@@ -38,6 +41,8 @@ const hostAgent: Naming = {
   computeResourceName: "localhost.localdomain",
   virtualMachine: (number) => String(number),
   folder: (number) => `ha-folder-${number}`,
+  computeResourceId: (number) => `ha-compute-res-${number}`,
+  hostId: (number) => `ha-host-${number}`,
   resourcePool: (number) => `pool${number}`,
   datastore: (number) => `datastore${number}`,
   network: (name) => `HaNetwork-${name}`,
@@ -58,7 +63,9 @@ const virtualCenter: Naming = {
   datacenterName: "Datacenter",
   computeResourceName: "Cluster",
   virtualMachine: (number) => `vm-${number}`,
-  folder: (number) => `group-v${number}`,
+  folder: (number, topFolder) => `${topFolder.replace(/\d+$/, "")}${number}`,
+  computeResourceId: (number) => `domain-c${number}`,
+  hostId: (number) => `host-${number}`,
   resourcePool: (number) => `resgroup-${number}`,
   datastore: (number) => `datastore-${number}`,
   network: (_, number) => `network-${number}`,

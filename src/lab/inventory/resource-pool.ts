@@ -4,11 +4,13 @@ import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
 import { importVm } from "../ovf/transfer.ts";
 import { requireSpecPrivileges } from "../session/spec-privileges.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
-import { mergeAllocation, vimAllocation } from "./allocation.ts";
+import { mergeAllocation, totalAllocation, vimAllocation } from "./allocation.ts";
+import type { ComputeResource } from "./compute-resource.ts";
 import type { LabContext } from "./context.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
 import { Folder } from "./folder.ts";
 import type { Allocation, StoredPool } from "./inventory-store.ts";
+import { placementOf } from "./placement.ts";
 
 /** Shares at level normal of a pool. */
 const CPU_SHARES = 4000;
@@ -27,11 +29,11 @@ export class ResourcePool extends Entity {
     reference: Reference,
     parent: Entity,
     private readonly stored: StoredPool | undefined,
-    private readonly owner: Entity,
+    readonly owner: ComputeResource,
   ) {
     super(context, reference, stored?.name ?? "Resources", parent);
-    this.#cpu = stored?.cpu ?? context.host.totalAllocation("cpu");
-    this.#memory = stored?.memory ?? context.host.totalAllocation("memory");
+    this.#cpu = stored?.cpu ?? totalAllocation(context.inventory.facts, "cpu");
+    this.#memory = stored?.memory ?? totalAllocation(context.inventory.facts, "memory");
     this.properties({
       owner: () => this.owner.reference,
       resourcePool: () => this.pools.map((pool) => pool.reference),
@@ -68,14 +70,14 @@ export class ResourcePool extends Entity {
         if (isDataObject(spec.configSpec)) {
           requireSpecPrivileges(context, sessionOf(call).user, spec.configSpec, folder.reference);
         }
-        return importVm(context, folder, this, spec);
+        return importVm(context, folder, placementOf(context, this, p.host), spec);
       },
       MoveIntoResourcePool: (p) => this.#moveIn(p.list as Reference[]),
     });
   }
 
   get virtualMachines(): VirtualMachine[] {
-    return this.context.host.virtualMachines.filter((vm) => vm.pool === this);
+    return this.context.inventory.virtualMachines.filter((vm) => vm.pool === this);
   }
 
   viewChildren(): ManagedObject[] {
@@ -101,10 +103,10 @@ export class ResourcePool extends Entity {
         overallUsage: 0,
         maxUsage: allocation.limit === -1 ? max : allocation.limit,
       });
-    const { host } = this.context;
+    const { facts } = this.context.inventory;
     return data("ResourcePoolRuntimeInfo", {
-      memory: usage(this.#memory, host.memoryBytes),
-      cpu: usage(this.#cpu, host.threads * host.cpuMhz),
+      memory: usage(this.#memory, facts.memoryBytes),
+      cpu: usage(this.#cpu, facts.threads * facts.cpuMhz),
       overallStatus: "green",
     });
   }
@@ -114,7 +116,7 @@ export class ResourcePool extends Entity {
   }
 
   async #create(given: string, spec: DataObject): Promise<Reference> {
-    const { store, naming, host } = this.context;
+    const { store, naming, inventory } = this.context;
     if (store.inventory.pools.length >= POOL_LIMIT) {
       throw new LabFault("InsufficientResourcesFault", `A host can have ${POOL_LIMIT} resource pools.`);
     }
@@ -125,7 +127,7 @@ export class ResourcePool extends Entity {
     const id = naming.resourcePool(store.nextNumber());
     const stored: StoredPool = { id, name, parent: this.reference.value, cpu, memory };
     store.inventory.pools.push(stored);
-    const pool = host.addPool(stored, this, this.owner);
+    const pool = inventory.addPool(id, stored, this, this.owner);
     await store.save();
     return pool.reference;
   }
@@ -161,7 +163,7 @@ export class ResourcePool extends Entity {
     if (!this.stored || !(parent instanceof ResourcePool)) return;
     const { inventory } = this.context.store;
     for (const pool of [...this.pools]) pool.#moveTo(parent);
-    for (const vm of this.virtualMachines) this.context.host.movePool(vm, parent);
+    for (const vm of this.virtualMachines) this.context.inventory.movePool(vm, parent);
     parent.pools.splice(parent.pools.indexOf(this), 1);
     inventory.pools = inventory.pools.filter((pool) => pool !== this.stored);
     this.registry.remove(this);
@@ -187,13 +189,14 @@ export class ResourcePool extends Entity {
     for (const object of objects) {
       if (object instanceof ResourcePool) {
         if (object.#contains(this)) throw invalidArgument("list", "A pool cannot be moved into itself.");
+        if (object.owner !== this.owner) throw ofAnother("pool", object.name);
         refuseDuplicate(object.name, this.pools, object);
         object.#moveTo(this);
       } else {
-        this.context.host.movePool(
-          this.registry.getAs(this.context.host.virtualMachineClass, object.reference, "list"),
-          this,
-        );
+        const { inventory } = this.context;
+        const vm = this.registry.getAs(inventory.virtualMachineClass, object.reference, "list");
+        if (vm.pool.owner !== this.owner) throw ofAnother("VM", vm.name);
+        inventory.movePool(vm, this);
       }
     }
     await this.context.store.save();
@@ -203,6 +206,9 @@ export class ResourcePool extends Entity {
     return other !== undefined && (other === this || this.#contains(other.parent));
   }
 }
+
+const ofAnother = (what: string, name: string): LabFault =>
+  invalidArgument("list", `The ${what} '${name}' belongs to another compute resource; migrate its VMs instead.`);
 
 /** A new pool needs all of its allocation. */
 function createAllocations(spec: DataObject): { cpu: Allocation; memory: Allocation } {

@@ -215,7 +215,7 @@ class HardwareReader {
     const mapping = ((this.params.networkMapping as DataObject[] | undefined) ?? []).find(
       ({ name }) => name === wanted,
     );
-    const { networks } = this.context.host;
+    const { networks } = this.context.inventory;
     const mapped = networks.find(
       ({ reference }) => reference.value === (mapping?.network as Reference | undefined)?.value,
     );

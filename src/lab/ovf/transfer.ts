@@ -3,7 +3,7 @@ import { asFault, LabFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import { Datastore } from "../inventory/datastore.ts";
 import type { Folder } from "../inventory/folder.ts";
-import type { ResourcePool } from "../inventory/resource-pool.ts";
+import type { Placement } from "../inventory/placement.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject } from "../model/managed-object.ts";
 import { disksOf } from "../vm/device/device-changes.ts";
@@ -17,7 +17,7 @@ import { createImportSpec } from "./import-spec.ts";
 import { HttpNfcLease, newLeaseReference } from "./lease.ts";
 
 /** ImportVApp: creates the VM at once; its disks are filled through the lease. An aborted import leaves nothing. */
-export function importVm(context: LabContext, folder: Folder, pool: ResourcePool, spec: DataObject): Reference {
+export function importVm(context: LabContext, folder: Folder, placement: Placement, spec: DataObject): Reference {
   if (spec._type !== "VirtualMachineImportSpec") {
     throw new LabFault("NotSupported", `The operation is not supported on the object: importing a ${spec._type}.`);
   }
@@ -32,7 +32,7 @@ export function importVm(context: LabContext, folder: Folder, pool: ResourcePool
   );
   const create = async (): Promise<void> => {
     try {
-      const reference = await createVirtualMachine(context, folder, pool, config);
+      const reference = await createVirtualMachine(context, folder, placement, config);
       vm = context.registry.getAs(VirtualMachine, reference, "vm");
       vm.hold(lease.reference);
       const ids = specDiskIds(config);

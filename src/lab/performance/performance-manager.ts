@@ -61,7 +61,7 @@ export class PerformanceManager extends ManagedObject {
     const object = this.registry.get(reference);
     if (object instanceof VirtualMachine) return [object];
     if (object.reference.type === "HostSystem") {
-      return this.context.host.virtualMachines.filter((vm) => vm.powerState === "poweredOn");
+      return this.context.inventory.virtualMachines.filter((vm) => vm.powerState === "poweredOn");
     }
     throw invalidArgument("entity", "Only VMs and hosts have counters here.");
   }
@@ -69,7 +69,7 @@ export class PerformanceManager extends ManagedObject {
   async #available(vms: readonly VirtualMachine[]): Promise<DataObject[]> {
     const metrics: DataObject[] = [];
     const [only] = vms.length === 1 ? vms : [];
-    const span = only && spanOf(only, await this.#sampler.readings(only), -1, this.context.host.cpuMhz);
+    const span = only && spanOf(only, await this.#sampler.readings(only), -1, this.context.inventory.facts.cpuMhz);
     if (only && !span) return [];
     for (const counter of COUNTERS) {
       metrics.push(data("PerfMetricId", { counterId: counter.key, instance: "" }));
@@ -136,7 +136,7 @@ export class PerformanceManager extends ManagedObject {
   async #spans(vm: VirtualMachine): Promise<Span[]> {
     const readings = await this.#sampler.readings(vm);
     return readings
-      .map((_, index) => spanOf(vm, readings, index, this.context.host.cpuMhz))
+      .map((_, index) => spanOf(vm, readings, index, this.context.inventory.facts.cpuMhz))
       .filter((span) => span !== undefined);
   }
 }

@@ -56,7 +56,7 @@ export class FolderService {
     }
     const name = url.searchParams.get("dsName");
     if (name === null) return this.#listDatastores(request, response, user, path);
-    const datastore = this.context.host.datastores.find(({ folder }) => folder.name === name);
+    const datastore = this.context.inventory.datastores.find(({ folder }) => folder.name === name);
     if (!datastore) throw new HttpError(404, `There is no datastore '${name}'`);
     const reads = request.method === "GET" || request.method === "HEAD";
     requireFilePrivilege(user, datastore, reads ? "Datastore.Browse" : "Datastore.FileManagement");
@@ -82,9 +82,9 @@ export class FolderService {
   #listDatastores(request: IncomingMessage, response: ServerResponse, user: User, path: string): void {
     if (path !== "") throw new HttpError(400, "The query parameter dsName is missing");
     if (request.method !== "GET" && request.method !== "HEAD") throw new HttpError(405, "Name a datastore with dsName");
-    const { host, naming } = this.context;
-    for (const datastore of host.datastores) requireFilePrivilege(user, datastore, "Datastore.Browse");
-    const rows = host.datastores.map(({ folder }) => ({
+    const { inventory, naming } = this.context;
+    for (const datastore of inventory.datastores) requireFilePrivilege(user, datastore, "Datastore.Browse");
+    const rows = inventory.datastores.map(({ folder }) => ({
       name: folder.name,
       link: `${FOLDER_ROOT}?dcPath=${encodeURIComponent(naming.datacenterName)}&dsName=${encodeURIComponent(folder.name)}`,
     }));
@@ -156,7 +156,7 @@ export class FolderService {
     if (existed && (await folder.resolveExisting(target.path)).directory) throw fileAlreadyExists(target.display);
     // Found out now rather than after gigabytes.
     this.context.locks.requireFree(target.file, undefined, target.display);
-    this.context.host.relations.requireNoChildren(target.file, target.display);
+    this.context.inventory.relations.requireNoChildren(target.file, target.display);
     const work = await openWorkDirectory(folder);
     try {
       const file = join(work.directory, "upload");

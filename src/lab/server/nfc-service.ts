@@ -36,7 +36,7 @@ export class NfcService {
     lease: HttpNfcLease,
     device: LeaseDevice,
   ): Promise<void> {
-    const file = await this.context.host.resolve(device.path);
+    const file = await this.context.inventory.resolve(device.path);
     response.writeHead(200, { "Content-Type": "application/x-vnd.vmware-streamVmdk" });
     if (request.method === "HEAD") return void response.end();
     const gone = new AbortController();
@@ -61,7 +61,7 @@ export class NfcService {
   ): Promise<void> {
     const { context } = this;
     const { datastore: name, path } = parseDatastorePath(device.path);
-    const datastore = context.host.datastores.find(({ folder }) => folder.name === name);
+    const datastore = context.inventory.datastores.find(({ folder }) => folder.name === name);
     if (!datastore) throw new HttpError(404, `There is no datastore '${name}'`);
     const folder = datastoreOf(context.folders, { datastore: name, path });
     const target = { datastore, path, file: await folder.resolve(path), display: device.path };

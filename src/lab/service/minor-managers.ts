@@ -60,13 +60,18 @@ class LicenseAssignmentManager extends ManagedObject {
     super(context.registry, reference);
     this.methods({
       QueryAssignedLicenses: (p) => {
-        const entityId = (p.entityId as string | undefined) ?? context.host.reference.value;
-        return licenses().map((assignedLicense) =>
-          data("LicenseAssignmentManagerLicenseAssignment", {
-            entityId,
-            entityDisplayName: context.host.name,
-            assignedLicense,
-          }),
+        const wanted = p.entityId as string | undefined;
+        const hosts = context.inventory.hosts.filter(
+          ({ reference }) => wanted === undefined || reference.value === wanted,
+        );
+        return hosts.flatMap((host) =>
+          licenses().map((assignedLicense) =>
+            data("LicenseAssignmentManagerLicenseAssignment", {
+              entityId: host.reference.value,
+              entityDisplayName: host.name,
+              assignedLicense,
+            }),
+          ),
         );
       },
     });

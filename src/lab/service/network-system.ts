@@ -1,126 +1,118 @@
 import { LabFault, notSupported } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
-import type { Folder } from "../inventory/folder.ts";
+import type { Host } from "../inventory/host.ts";
 import type { PortSecurity, StoredPortGroup } from "../inventory/inventory-store.ts";
-import { Network } from "../inventory/network.ts";
+import { DEFAULT_SECURITY } from "../inventory/port-groups.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 
 const NAME_LIMIT = 80;
-/** What a standard switch of vSphere allows when nobody says otherwise. */
-const DEFAULT_SECURITY: PortSecurity = { allowPromiscuous: false, macChanges: true, forgedTransmits: true };
-/** Of the port groups that the lab has from the start: containers of strangers may be on them. */
-const STRICT_SECURITY: PortSecurity = { allowPromiscuous: false, macChanges: false, forgedTransmits: false };
+const DEFAULT_PORTS = 128;
 
-/** The host's virtual switches and port groups. A port group is a bridge of the hypervisor. */
+/** A host's virtual switches and port groups. */
 export class NetworkSystem extends ManagedObject {
   constructor(
     private readonly context: LabContext,
     reference: Reference,
-    private readonly folder: Folder,
+    private readonly host: Host,
   ) {
     super(context.registry, reference);
     this.properties({ networkInfo: () => this.#info() });
     this.methods({
       AddVirtualSwitch: (p) => this.#addSwitch(p.vswitchName as string, p.spec as DataObject | undefined),
+      UpdateVirtualSwitch: (p) => this.#updateSwitch(p.vswitchName as string, p.spec as DataObject),
       RemoveVirtualSwitch: (p) => this.#removeSwitch(p.vswitchName as string),
       AddPortGroup: (p) => this.#addPortGroup(p.portgrp as DataObject),
-      RemovePortGroup: (p) => this.#removePortGroup(p.pgName as string),
+      UpdatePortGroup: (p) => this.#updatePortGroup(p.pgName as string, p.portgrp as DataObject),
+      RemovePortGroup: (p) => context.inventory.portGroups.remove(this.host, this.#portGroup(p.pgName as string)),
       RefreshNetworkSystem: () => undefined,
     });
   }
 
-  /** Makes a port group unless it is there, and its Network in any case. */
-  async ensurePortGroup(name: string, virtualSwitch = "vSwitch0", security = STRICT_SECURITY): Promise<void> {
-    const { store, naming } = this.context;
-    let stored = store.inventory.portGroups.find((group) => group.name === name);
-    if (!stored) {
-      stored = { id: naming.network(name, store.nextNumber()), name, vlanId: 0, virtualSwitch, security };
-      store.inventory.portGroups.push(stored);
-    }
-    await this.activate(stored);
+  override get authority(): ManagedObject {
+    return this.host;
   }
 
-  /** Brings a port group of the index to life. */
-  async activate(stored: StoredPortGroup): Promise<void> {
-    const { context } = this;
-    await context.hypervisor.makePortGroup(stored.name, stored.security ?? DEFAULT_SECURITY);
-    if (context.host.networks.some((network) => network.name === stored.name)) return;
-    const network = new Network(context, { type: "Network", value: stored.id }, stored.name, this.folder);
-    context.registry.add(network);
-    context.host.networks.push(network);
-    this.folder.addFixed(network);
-    this.#announce();
+  get #switches() {
+    return this.context.store.inventory.virtualSwitches.filter((known) => this.#has(known));
   }
 
-  #announce(): void {
-    this.changed("networkInfo");
-    this.context.host.changed("network");
-    for (const type of ["computeResource", "datacenter"] as const) {
-      const reference = this.context.content[type];
-      if (reference) this.registry.find(reference)?.changed("network");
-    }
+  get #portGroups(): StoredPortGroup[] {
+    return this.context.inventory.portGroups.stored.filter((known) => this.#has(known));
+  }
+
+  #has(stored: { hosts?: string[] }): boolean {
+    return this.context.inventory.portGroups.isOn(stored, this.host);
+  }
+
+  #portGroup(name: string): StoredPortGroup {
+    const stored = this.#portGroups.find((group) => group.name === name);
+    if (stored) return stored;
+    throw notFound(name);
+  }
+
+  #switch(name: string) {
+    const stored = this.#switches.find((existing) => existing.name === name);
+    if (stored) return stored;
+    throw notFound(name);
   }
 
   async #addSwitch(name: string, spec: DataObject | undefined): Promise<void> {
-    const { inventory } = this.context.store;
     requireName(name);
-    if (inventory.virtualSwitches.some((existing) => existing.name === name)) throw alreadyExists(name);
-    if (spec?.bridge !== undefined) throw notSupported("virtual switches of the lab have no physical uplink.");
-    inventory.virtualSwitches.push({ name, numPorts: Number(spec?.numPorts ?? 128) });
+    if (this.#switches.some((existing) => existing.name === name)) throw alreadyExists(name);
+    const numPorts = portsOf(spec) ?? DEFAULT_PORTS;
+    this.context.store.inventory.virtualSwitches.push({ name, numPorts, hosts: [this.host.reference.value] });
+    this.changed("networkInfo");
+    await this.context.store.save();
+  }
+
+  async #updateSwitch(name: string, spec: DataObject): Promise<void> {
+    const stored = this.#switch(name);
+    stored.numPorts = portsOf(spec) ?? stored.numPorts;
     this.changed("networkInfo");
     await this.context.store.save();
   }
 
   async #removeSwitch(name: string): Promise<void> {
     const { inventory } = this.context.store;
-    if (!inventory.virtualSwitches.some((existing) => existing.name === name)) throw notFound(name);
-    if (inventory.portGroups.some((group) => group.virtualSwitch === name)) {
+    const stored = this.#switch(name);
+    if (this.#portGroups.some((group) => group.virtualSwitch === name)) {
       throw new LabFault("ResourceInUse", `The resource '${name}' is in use: it has port groups.`, {
         type: "vSwitch",
         name,
       });
     }
-    inventory.virtualSwitches = inventory.virtualSwitches.filter((existing) => existing.name !== name);
+    const left = (stored.hosts ?? this.context.inventory.hosts.map(({ reference }) => reference.value)).filter(
+      (id) => id !== this.host.reference.value,
+    );
+    if (left.length > 0) stored.hosts = left;
+    else inventory.virtualSwitches = inventory.virtualSwitches.filter((existing) => existing !== stored);
     this.changed("networkInfo");
     await this.context.store.save();
   }
 
   async #addPortGroup(spec: DataObject): Promise<void> {
-    const { inventory } = this.context.store;
     const name = String(spec.name);
     requireName(name);
-    if (inventory.portGroups.some((group) => group.name === name)) throw alreadyExists(name);
-    if (!inventory.virtualSwitches.some((existing) => existing.name === spec.vswitchName))
-      throw notFound(String(spec.vswitchName));
-    if (spec.vlanId !== 0)
-      throw notSupported("VLANs: every port group of the lab is a network of its own; use VLAN 0.");
-    await this.ensurePortGroup(name, String(spec.vswitchName), securityOf(spec));
-    await this.context.store.save();
+    if (this.#portGroups.some((group) => group.name === name)) throw alreadyExists(name);
+    this.#switch(String(spec.vswitchName));
+    refuseVlan(spec);
+    await this.context.inventory.portGroups.add(this.host, name, String(spec.vswitchName), securityOf(spec));
   }
 
-  async #removePortGroup(name: string): Promise<void> {
-    const { context } = this;
-    const { inventory } = context.store;
-    const network = context.host.networks.find((existing) => existing.name === name);
-    if (!network) throw notFound(name);
-    if (context.host.virtualMachines.some((vm) => vm.usesNetwork(network))) {
-      throw new LabFault("ResourceInUse", `The resource '${name}' is in use by a VM.`, { type: "portgroup", name });
-    }
-    inventory.portGroups = inventory.portGroups.filter((group) => group.name !== name);
-    context.host.networks.splice(context.host.networks.indexOf(network), 1);
-    this.folder.removeFixed(network);
-    context.registry.remove(network);
-    this.#announce();
-    await context.store.save();
-    await context.hypervisor.removePortGroup(name);
+  async #updatePortGroup(name: string, spec: DataObject): Promise<void> {
+    const stored = this.#portGroup(name);
+    refuseVlan(spec);
+    if (spec.name !== name) throw notSupported("a port group of the lab keeps its name: VMs are connected by it.");
+    if (spec.vswitchName !== stored.virtualSwitch) throw notSupported("a port group of the lab stays on its switch.");
+    await this.context.inventory.portGroups.secure(stored, securityOf(spec, stored.security));
   }
 
   #info(): DataObject {
-    const { inventory } = this.context.store;
+    const [switches, portGroups] = [this.#switches, this.#portGroups];
     const policy = data("HostNetworkPolicy", {});
     return data("HostNetworkInfo", {
-      vswitch: inventory.virtualSwitches.map(({ name, numPorts }) =>
+      vswitch: switches.map(({ name, numPorts }) =>
         data("HostVirtualSwitch", {
           name,
           key: `key-vim.host.VirtualSwitch-${name}`,
@@ -129,7 +121,7 @@ export class NetworkSystem extends ManagedObject {
           spec: data("HostVirtualSwitchSpec", { numPorts, policy }),
         }),
       ),
-      portgroup: inventory.portGroups.map(({ name, vlanId, virtualSwitch, security = DEFAULT_SECURITY }) => {
+      portgroup: portGroups.map(({ name, vlanId, virtualSwitch, security = DEFAULT_SECURITY }) => {
         const own = data("HostNetworkPolicy", { security: data("HostNetworkSecurityPolicy", { ...security }) });
         return data("HostPortGroup", {
           key: `key-vim.host.PortGroup-${name}`,
@@ -142,13 +134,13 @@ export class NetworkSystem extends ManagedObject {
 }
 
 /** A policy that says nothing of something leaves it as the switch has it. */
-function securityOf(spec: DataObject): PortSecurity {
+function securityOf(spec: DataObject, before = DEFAULT_SECURITY): PortSecurity {
   const policy = spec.policy as DataObject | undefined;
   const given = policy?.security as Partial<PortSecurity> | undefined;
   return {
-    allowPromiscuous: given?.allowPromiscuous ?? DEFAULT_SECURITY.allowPromiscuous,
-    macChanges: given?.macChanges ?? DEFAULT_SECURITY.macChanges,
-    forgedTransmits: given?.forgedTransmits ?? DEFAULT_SECURITY.forgedTransmits,
+    allowPromiscuous: given?.allowPromiscuous ?? before.allowPromiscuous,
+    macChanges: given?.macChanges ?? before.macChanges,
+    forgedTransmits: given?.forgedTransmits ?? before.forgedTransmits,
   };
 }
 
@@ -163,3 +155,13 @@ function requireName(name: string): void {
 const alreadyExists = (name: string): LabFault =>
   new LabFault("AlreadyExists", `The specified key, name, or identifier '${name}' already exists.`, { name });
 const notFound = (name: string): LabFault => new LabFault("NotFound", `The object '${name}' could not be found.`);
+
+function refuseVlan(spec: DataObject): void {
+  if (spec.vlanId === 0) return;
+  throw notSupported("VLANs: every port group of the lab is a network of its own; use VLAN 0.");
+}
+
+function portsOf(spec: DataObject | undefined): number | undefined {
+  if (spec?.bridge !== undefined) throw notSupported("virtual switches of the lab have no physical uplink.");
+  return spec?.numPorts === undefined ? undefined : Number(spec.numPorts);
+}

@@ -1,5 +1,6 @@
 import type { LabContext } from "../inventory/context.ts";
 import { Entity, escapeName } from "../inventory/entity.ts";
+import type { Host } from "../inventory/host.ts";
 import type { Reference } from "../model/data.ts";
 import { ManagedObject } from "../model/managed-object.ts";
 import { formatDatastorePath, parseDatastorePath } from "../storage/datastore-path.ts";
@@ -14,16 +15,14 @@ export class SearchIndex extends ManagedObject {
     super(context.registry, reference);
     const byUuid = (p: Readonly<Record<string, unknown>>): Reference[] => {
       const uuid = String(p.uuid).toLowerCase();
-      if (p.vmSearch !== true) return context.store.inventory.hostUuid === uuid ? [context.host.reference] : [];
+      if (p.vmSearch !== true) return this.#hosts((host) => host.uuid === uuid);
       const field = p.instanceUuid === true ? "instanceUuid" : "uuid";
       return this.#vms((vm) => vm.configuration[field] === uuid);
     };
     const byGuest = (p: Readonly<Record<string, unknown>>, key: string, value: unknown): Reference[] =>
       p.vmSearch === true
         ? this.#vms((vm) => vm.toolsRunning && vm.effectiveExtraConfig().get(key) === value)
-        : context.host.name === value
-          ? [context.host.reference]
-          : [];
+        : this.#hosts((host) => host.name === value);
     this.methods({
       FindByUuid: (p) => byUuid(p)[0],
       FindAllByUuid: byUuid,
@@ -41,7 +40,11 @@ export class SearchIndex extends ManagedObject {
   }
 
   #vms(fits: (vm: VirtualMachine) => boolean): Reference[] {
-    return this.context.host.virtualMachines.filter(fits).map((vm) => vm.reference);
+    return this.context.inventory.virtualMachines.filter(fits).map((vm) => vm.reference);
+  }
+
+  #hosts(fits: (host: Host) => boolean): Reference[] {
+    return this.context.inventory.hosts.filter(fits).map((host) => host.reference);
   }
 
   #byPath(path: string): Reference | undefined {

@@ -7,7 +7,7 @@ import type { User } from "./users.ts";
 
 /** NoPermission when the user may not put files on the datastore. */
 export function requireDatastorePrivilege(context: LabContext, user: User, name: string): void {
-  const store = context.host.datastores.find(({ folder }) => folder.name === name);
+  const store = context.inventory.datastores.find(({ folder }) => folder.name === name);
   if (store) requireUserPrivilege(user, store.reference, "Datastore.AllocateSpace");
 }
 
@@ -30,7 +30,7 @@ export function requireSpecPrivileges(context: LabContext, user: User, spec: Dat
     const backing = (change.device as DataObject).backing as DataObject | undefined;
     const store = change.fileOperation === "create" ? datastoreOf(backing?.fileName) : undefined;
     if (store !== undefined) requireDatastorePrivilege(context, user, store);
-    const network = context.host.networks.find(({ name, reference }) =>
+    const network = context.inventory.networks.find(({ name, reference }) =>
       isReference(backing?.network)
         ? backing.network.value === reference.value
         : backing?._type === "VirtualEthernetCardNetworkBackingInfo" && backing.deviceName === name,

@@ -22,9 +22,9 @@ export async function removeFile(context: StorageContext, target: DatastoreFile)
   try {
     // No await from the checks to the last rename: nobody can open a file in between.
     for (const file of files) context.locks.requireFree(file, undefined, target.display);
-    context.host.relations.requireNoChildren(target.file, target.display);
+    context.inventory.relations.requireNoChildren(target.file, target.display);
     for (const file of files) renameSync(file, join(work.directory, basename(file)));
-    context.host.relations.remove(target.file);
+    context.inventory.relations.remove(target.file);
   } catch (error) {
     throw asFileFault(error, target);
   } finally {
@@ -41,14 +41,14 @@ export function commitFile(context: StorageContext, from: string, to: DatastoreF
   if (existing && (!force || existing.isDirectory())) throw fileAlreadyExists(to.display);
   if (existing) {
     context.locks.requireFree(to.file, undefined, to.display);
-    context.host.relations.requireNoChildren(to.file, to.display);
+    context.inventory.relations.requireNoChildren(to.file, to.display);
   }
   try {
     renameSync(from, to.file);
   } catch (error) {
     throw asFileFault(error, to);
   }
-  context.host.relations.remove(to.file);
+  context.inventory.relations.remove(to.file);
 }
 
 /** FileNotFound when the directory that shall hold the file is not there. */
@@ -71,12 +71,12 @@ export async function moveFile(
   if (!directory) await requireSingleFile(from, "MoveVirtualDisk_Task");
   const check = (): void => {
     context.locks.requireFree(from.file, undefined, from.display);
-    context.host.relations.requireUnlinked(from.file, from.display);
+    context.inventory.relations.requireUnlinked(from.file, from.display);
   };
   if (from.datastore === to.datastore) {
     check();
     commitFile(context, from.file, to, force && !directory);
-    context.host.relations.remove(from.file);
+    context.inventory.relations.remove(from.file);
     await noteDisks(context, to, directory);
     return;
   }
@@ -93,7 +93,7 @@ export async function copyFileOrDirectory(
   force: boolean,
 ): Promise<void> {
   const directory = await checkPair(from, to, force);
-  if (directory) context.host.relations.requireUnlinked(from.file, from.display);
+  if (directory) context.inventory.relations.requireUnlinked(from.file, from.display);
   else {
     await requireSingleFile(from, "CopyVirtualDisk_Task");
     if (from.path.endsWith(".vmdk")) await requireNoParent(context, from);
@@ -174,6 +174,6 @@ async function copyTree(from: string, to: string, directory: boolean, depth: num
 
 /** Learns which parents new disks have. */
 export async function noteDisks(context: StorageContext, { file }: DatastoreFile, directory: boolean): Promise<void> {
-  if (directory) await context.host.relations.scan(file);
-  else if (basename(file).endsWith(".vmdk")) await context.host.relations.read(file);
+  if (directory) await context.inventory.relations.scan(file);
+  else if (basename(file).endsWith(".vmdk")) await context.inventory.relations.read(file);
 }

@@ -35,7 +35,7 @@ export interface StorageContext {
   readonly locks: FileLocks;
   readonly disks: DiskStore;
   readonly naming: { readonly personality: Personality };
-  readonly host: { readonly relations: DiskRelations; readonly datastores: readonly StoredDatastore[] };
+  readonly inventory: { readonly relations: DiskRelations; readonly datastores: readonly StoredDatastore[] };
 }
 
 /** One file or directory of a datastore, which need not exist. */
@@ -77,7 +77,7 @@ export async function locate(
 ): Promise<DatastoreFile> {
   requireDatacenter(context, parameters[names.datacenter] as Reference | undefined, names.datacenter);
   const parsed = parseDatastorePath(parameters[names.path] as string);
-  const datastore = context.host.datastores.find(({ folder }) => folder.name === parsed.datastore);
+  const datastore = context.inventory.datastores.find(({ folder }) => folder.name === parsed.datastore);
   if (!datastore) throw invalidDatastorePath(parameters[names.path] as string);
   requireFilePrivilege(sessionOf(call).user, datastore, privilege);
   return fileOf(datastore, parsed.path);

@@ -42,7 +42,7 @@ export async function makeStorageFixture(): Promise<StorageFixture> {
     locks: new FileLocks(),
     disks,
     naming: { personality: "HostAgent" as const, datacenterName: "ha-datacenter" },
-    host: { relations: new DiskRelations(disks, () => undefined), datastores: [datastore] },
+    inventory: { relations: new DiskRelations(disks, () => undefined), datastores: [datastore] },
   };
   return {
     context,

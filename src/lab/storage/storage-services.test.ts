@@ -19,7 +19,7 @@ beforeEach(async () => {
   fixture = await makeStorageFixture();
   files = new FileManager(fixture.context, { type: "FileManager", value: "fm" });
   disks = new VirtualDiskManager(fixture.context, { type: "VirtualDiskManager", value: "vdm" });
-  const { datastores } = fixture.context.host;
+  const { datastores } = fixture.context.inventory;
   browser = new DatastoreBrowser(fixture.context, { type: "HostDatastoreBrowser", value: "b" }, () => datastores);
 });
 afterEach(() => fixture.dispose());
@@ -209,7 +209,7 @@ describe("HostDatastoreBrowser", () => {
 });
 
 test("the work area is emptied", async () => {
-  const [datastore] = fixture.context.host.datastores;
+  const [datastore] = fixture.context.inventory.datastores;
   if (!datastore) throw new Error("no datastore");
   const { directory } = await openWorkDirectory(datastore.folder);
   await clearWorkArea(datastore.folder);

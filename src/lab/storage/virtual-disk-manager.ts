@@ -159,7 +159,7 @@ export class VirtualDiskManager extends ManagedObject {
       if (await child.datastore.folder.exists(child.path)) throw fileAlreadyExists(child.display);
       // Made in place: the child names its parent relative to its own directory.
       await this.context.disks.createChild(child.file, parent.file);
-      this.context.host.relations.add(child.file, parent.file);
+      this.context.inventory.relations.add(child.file, parent.file);
       await changeDiskDatabase(child.file, { "ddb.uuid": newDiskUuid() });
     } finally {
       this.context.locks.release(owner);
@@ -198,7 +198,7 @@ export class VirtualDiskManager extends ManagedObject {
     await requireDisk(from);
     const { parent } = await this.context.disks.inspect(from.file);
     this.context.locks.requireFree(from.file, undefined, from.display);
-    this.context.host.relations.requireNoChildren(from.file, from.display);
+    this.context.inventory.relations.requireNoChildren(from.file, from.display);
     const whole = parent === undefined && (await diskParts(from.file)).length === 1;
     if (whole) {
       await moveFile(this.context, from, to, force);
@@ -223,7 +223,7 @@ export class VirtualDiskManager extends ManagedObject {
   async #writing(target: DatastoreFile, change: () => Promise<void>): Promise<void> {
     await requireDisk(target);
     const owner = `change ${randomUUID()}`;
-    this.context.host.relations.requireNoChildren(target.file, target.display);
+    this.context.inventory.relations.requireNoChildren(target.file, target.display);
     this.context.locks.acquire(owner, { read: [], write: [target.file] }, () => target.display);
     try {
       await change();
@@ -279,7 +279,7 @@ export class VirtualDiskManager extends ManagedObject {
   }
 
   #display(file: string): string {
-    for (const { folder } of this.context.host.datastores) {
+    for (const { folder } of this.context.inventory.datastores) {
       const path = folder.relative(file);
       if (path !== undefined) return folder.format(path);
     }

@@ -25,6 +25,8 @@ export class Task extends ManagedObject {
   #result: unknown;
   #fault: LabFault | undefined;
   #progress: number | undefined;
+  #cancel: ((fault: LabFault) => void) | undefined;
+  #cancelled = false;
 
   constructor(
     registry: Registry,
@@ -38,7 +40,11 @@ export class Task extends ManagedObject {
     this.properties({ info: () => this.#info() });
     this.methods({
       CancelTask: () => {
-        throw new LabFault("NotSupported", "The task cannot be canceled: its steps must finish together.");
+        if (!this.#cancel) {
+          throw new LabFault("NotSupported", "The task cannot be canceled: its steps must finish together.");
+        }
+        this.#cancelled = true;
+        this.#cancel(new LabFault("RequestCanceled", "The task was canceled by a user."));
       },
     });
   }
@@ -59,6 +65,12 @@ export class Task extends ManagedObject {
     this.changed("info");
   }
 
+  /** While a task waits it can be cancelled: `cancel` makes what it waits for fail with the fault. Without it, no more. */
+  cancelWith(cancel: ((fault: LabFault) => void) | undefined): void {
+    this.#cancel = cancel;
+    this.changed("info");
+  }
+
   succeed(result: unknown): void {
     this.#result = result;
     this.state = "success";
@@ -73,6 +85,7 @@ export class Task extends ManagedObject {
 
   #finish(): void {
     this.completeTime = new Date();
+    this.#cancel = undefined;
     this.changed("info");
   }
 
@@ -87,8 +100,8 @@ export class Task extends ManagedObject {
       entity: entity?.reference,
       entityName: entity?.name,
       state: this.state,
-      cancelled: false,
-      cancelable: false,
+      cancelled: this.#cancelled,
+      cancelable: this.#cancel !== undefined,
       error: this.#fault && localizedFault(this.#fault),
       result: this.#typedResult(),
       progress: this.state === "running" ? this.#progress : undefined,

@@ -4,6 +4,7 @@ import { invalidArgument, notSupported } from "../fault.ts";
 import { Datastore } from "../inventory/datastore.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
 import { Folder } from "../inventory/folder.ts";
+import { placementOf } from "../inventory/placement.ts";
 import { ResourcePool } from "../inventory/resource-pool.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { formatDatastorePath, parseDatastorePath } from "../storage/datastore-path.ts";
@@ -49,18 +50,17 @@ export function refuseUnknownLocation(location: DataObject, known: ReadonlySet<s
   }
 }
 
-/** Where a new VM goes: what the location leaves out is as with the source. */
+/** Where a VM goes: what the location leaves out is as with the source. */
 export function placeOf(source: VirtualMachine, location: Readonly<Record<string, unknown>>) {
-  const { registry } = source.context;
+  const { context } = source;
+  const { registry } = context;
   const pool = location.pool === undefined ? source.pool : registry.getAs(ResourcePool, location.pool, "location.pool");
-  if (location.host !== undefined && registry.get(location.host as Reference).reference.type !== "HostSystem") {
-    throw invalidArgument("location.host", "It is no host.");
-  }
   const store =
     location.datastore === undefined
       ? source.home.folder.name
       : registry.getAs(Datastore, location.datastore, "location.datastore").folder.name;
-  return { pool, store };
+  const placement = { ...placementOf(context, pool, location.host, "location.host"), preferred: source.host };
+  return { placement, store };
 }
 
 /** CloneVM: a new VM with the source's configuration, or that of one of its snapshots. */
@@ -79,16 +79,16 @@ export async function cloneVirtualMachine(
   if (config) refuseUnknownSettings(config);
   const parent = context.registry.getAs(Folder, folder, "folder");
   const snapshot = snapshotOf(source, spec.snapshot);
-  const { pool, store } = placeOf(source, location);
+  const { placement, store } = placeOf(source, location);
   const name = checkedName(givenName);
-  refuseDuplicate(name, context.host.virtualMachines);
-  const release = context.host.reserveName(name);
+  refuseDuplicate(name, context.inventory.virtualMachines);
+  const release = context.inventory.reserveName(name);
   try {
     const home = await chooseHome(context, name, formatDatastorePath({ datastore: store, path: "" }));
     const from = snapshot ? source.snapshots.configuration(snapshot.uid) : source.configuration;
     const make = (): Promise<MadeDisks> => makeClone(source, from, snapshot !== undefined, name, home, spec);
-    const vm = await whileStill(source, snapshot !== undefined, () => install(context, parent, pool, home, make));
-    context.events.post("VmClonedEvent", vm, `${source.name} cloned to ${name} on ${context.host.name}`, {
+    const vm = await whileStill(source, snapshot !== undefined, () => install(context, parent, placement, home, make));
+    context.events.post("VmClonedEvent", vm, `${source.name} cloned to ${name} on ${vm.host.name}`, {
       sourceVm: vmArgument(source),
     });
     if (spec.powerOn === true) await vm.power.on();
@@ -145,7 +145,7 @@ async function makeClone(
       const made = await cloneDisk(device, fromSnapshot, location);
       devices.push(made);
     } else if (device.kind === "nic") {
-      const macAddress = context.host.newMacAddress(macs, undefined);
+      const macAddress = context.inventory.newMacAddress(macs, undefined);
       macs.add(macAddress);
       devices.push({ ...device, connected: false, macAddress, addressType: "assigned" });
     } else devices.push("connected" in device ? { ...device, connected: false } : device);
@@ -218,24 +218,24 @@ async function makeClone(
 }
 
 async function runJobs(source: VirtualMachine, jobs: readonly DiskJob[], home: Home) {
-  const { disks, host, locks } = source.context;
-  const files = await Promise.all(jobs.map(({ to }) => host.resolve(to)));
-  const vmxFile = await host.resolve(home.vmPathName);
-  const done = await host.journal.begin({ kind: "make", vmxFile, files });
+  const { disks, inventory, locks } = source.context;
+  const files = await Promise.all(jobs.map(({ to }) => inventory.resolve(to)));
+  const vmxFile = await inventory.resolve(home.vmPathName);
+  const done = await inventory.journal.begin({ kind: "make", vmxFile, files });
   const made: string[] = [];
   const undo = async (): Promise<void> => {
     for (const file of made) {
       await disks.remove(file);
-      host.relations.remove(file);
+      inventory.relations.remove(file);
     }
     await done();
   };
   try {
     for (const [index, { move, from, to }] of jobs.entries()) {
-      const file = files[index] ?? (await host.resolve(to));
-      const origin = await host.resolve(from);
+      const file = files[index] ?? (await inventory.resolve(to));
+      const origin = await inventory.resolve(from);
       const writer = `clone of ${source.name}`;
-      if (!source.machine) locks.acquire(writer, { read: [origin], write: [] }, host.display);
+      if (!source.machine) locks.acquire(writer, { read: [origin], write: [] }, inventory.display);
       try {
         if (move === "copy") await disks.copy(origin, file);
         else if (move === "link") await disks.copyLink(origin, file);
@@ -244,8 +244,8 @@ async function runJobs(source: VirtualMachine, jobs: readonly DiskJob[], home: H
         locks.releaseFile(writer, origin);
       }
       made.push(file);
-      const parent = move === "child" ? origin : move === "link" ? host.relations.parentOf(origin) : undefined;
-      if (parent !== undefined) host.relations.add(file, parent);
+      const parent = move === "child" ? origin : move === "link" ? inventory.relations.parentOf(origin) : undefined;
+      if (parent !== undefined) inventory.relations.add(file, parent);
     }
   } catch (error) {
     await undo();

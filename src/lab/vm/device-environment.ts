@@ -37,11 +37,11 @@ export function deviceEnvironment(
       }
     },
     inspectDisk: (path) => describeDisk(context, path),
-    hasNetwork: (name) => context.host.networks.some((network) => network.name === name),
+    hasNetwork: (name) => context.inventory.networks.some((network) => network.name === name),
     networkName: (reference) => {
       if (!isReference(reference)) return undefined;
-      return context.host.networks.find((network) => network.reference.value === reference.value)?.name;
+      return context.inventory.networks.find((network) => network.reference.value === reference.value)?.name;
     },
-    newMacAddress: (taken) => context.host.newMacAddress(taken, vm),
+    newMacAddress: (taken) => context.inventory.newMacAddress(taken, vm),
   };
 }

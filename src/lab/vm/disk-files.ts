@@ -10,14 +10,14 @@ export async function describeDisk(
   context: LabContext,
   path: string,
 ): Promise<{ capacityBytes: number; parents: string[] }> {
-  let file = await context.host.resolve(path);
-  if (!(await context.host.exists(path))) throw fileNotFound(path);
+  let file = await context.inventory.resolve(path);
+  if (!(await context.inventory.exists(path))) throw fileNotFound(path);
   const first = await inspect(context, file, path);
   const parents: string[] = [];
   let { parent } = first;
   while (parent !== undefined && parents.length < CHAIN_LIMIT) {
     file = parent;
-    const display = context.host.display(file);
+    const display = context.inventory.display(file);
     parents.push(display);
     ({ parent } = await inspect(context, file, display));
   }
@@ -46,34 +46,34 @@ export async function makeDiskFiles(
 ): Promise<{ undo: () => Promise<void>; keep: () => Promise<void> }> {
   const nothing = async (): Promise<void> => undefined;
   if (plan.createDisks.length === 0 && plan.extendDisks.length === 0) return { undo: nothing, keep: nothing };
-  const files = await Promise.all(plan.createDisks.map(({ path }) => context.host.resolve(path)));
-  for (const { path } of plan.createDisks) if (await context.host.exists(path)) throw fileAlreadyExists(path);
-  const vmxFile = await context.host.resolve(vmPathName);
-  const done = files.length > 0 ? await context.host.journal.begin({ kind: "make", vmxFile, files }) : nothing;
+  const files = await Promise.all(plan.createDisks.map(({ path }) => context.inventory.resolve(path)));
+  for (const { path } of plan.createDisks) if (await context.inventory.exists(path)) throw fileAlreadyExists(path);
+  const vmxFile = await context.inventory.resolve(vmPathName);
+  const done = files.length > 0 ? await context.inventory.journal.begin({ kind: "make", vmxFile, files }) : nothing;
   const made: string[] = [];
   const undo = async (): Promise<void> => {
     for (const file of made) {
       await context.disks.remove(file);
-      context.host.relations.remove(file);
+      context.inventory.relations.remove(file);
     }
     await done();
   };
   try {
     for (const [index, { path, parent, capacityBytes }] of plan.createDisks.entries()) {
-      const file = files[index] ?? (await context.host.resolve(path));
+      const file = files[index] ?? (await context.inventory.resolve(path));
       if (parent === undefined) {
         await context.disks.create(file, capacityBytes);
       } else {
-        const parentFile = await context.host.resolve(parent);
+        const parentFile = await context.inventory.resolve(parent);
         context.locks.requireNoWriter(parentFile, parent);
         await context.disks.createChild(file, parentFile, capacityBytes);
-        context.host.relations.add(file, parentFile);
+        context.inventory.relations.add(file, parentFile);
       }
       made.push(file);
     }
     for (const { path, capacityBytes } of plan.extendDisks) {
-      const file = await context.host.resolve(path);
-      context.host.requireNotParent(file, path);
+      const file = await context.inventory.resolve(path);
+      context.inventory.requireNotParent(file, path);
       context.locks.requireFree(file, undefined, path);
       await context.disks.extend(file, capacityBytes);
     }
@@ -88,16 +88,16 @@ export async function makeDiskFiles(
 export async function removeDiskFiles(context: LabContext, paths: readonly string[]): Promise<void> {
   const files: string[] = [];
   for (const path of paths) {
-    const file = await context.host.resolve(path);
-    if (context.host.relations.hasChildren(file) || !(await context.host.exists(path))) continue;
+    const file = await context.inventory.resolve(path);
+    if (context.inventory.relations.hasChildren(file) || !(await context.inventory.exists(path))) continue;
     context.locks.requireFree(file, undefined, path);
     files.push(file);
   }
   if (files.length === 0) return;
-  const done = await context.host.journal.begin({ kind: "remove", files });
+  const done = await context.inventory.journal.begin({ kind: "remove", files });
   for (const file of files) {
     await context.disks.remove(file);
-    context.host.relations.remove(file);
+    context.inventory.relations.remove(file);
   }
   await done();
 }

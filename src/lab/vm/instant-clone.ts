@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { vmArgument } from "../event/event-log.ts";
-import { LabFault, localizedFault } from "../fault.ts";
+import { invalidArgument, LabFault, localizedFault } from "../fault.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
 import { Folder } from "../inventory/folder.ts";
+import { placementOf } from "../inventory/placement.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { formatDatastorePath } from "../storage/datastore-path.ts";
 import { placeOf, refuseUnknownLocation } from "./clone.ts";
@@ -37,20 +38,27 @@ export async function instantClone(source: VirtualMachine, spec: DataObject): Pr
       fault: localizedFault(new LabFault("DeviceNotSupported", why, { device: "Independent disk" })),
     });
   }
-  const { pool, store } = placeOf(source, location);
+  const { placement, store } = placeOf(source, location);
+  // Source and clone share memory pages on vSphere, so that both are on one host.
+  placementOf(context, placement.pool, source.host.reference, "spec.location.pool");
+  if (placement.host && placement.host !== source.host) {
+    throw invalidArgument("spec.location.host", "An instant clone is on its source's host.");
+  }
   const parent =
     location.folder === undefined
       ? source.parent
       : context.registry.getAs(Folder, location.folder, "spec.location.folder");
   if (!parent) throw new Error(`${source.name} has no folder`);
   const name = checkedName(spec.name as string);
-  refuseDuplicate(name, context.host.virtualMachines);
-  const release = context.host.reserveName(name);
+  refuseDuplicate(name, context.inventory.virtualMachines);
+  const release = context.inventory.reserveName(name);
   try {
     const home = await chooseHome(context, name, formatDatastorePath({ datastore: store, path: "" }));
-    const clone = await install(context, parent, pool, home, () => fork(source, name, home, spec));
+    const clone = await install(context, parent, { ...placement, host: source.host }, home, () =>
+      fork(source, name, home, spec),
+    );
     const stateFile = await clone.resolveOwn(STATE_FILE);
-    context.events.post("VmClonedEvent", clone, `${source.name} cloned to ${name} on ${context.host.name}`, {
+    context.events.post("VmClonedEvent", clone, `${source.name} cloned to ${name} on ${clone.host.name}`, {
       sourceVm: vmArgument(source),
     });
     try {
@@ -66,7 +74,7 @@ export async function instantClone(source: VirtualMachine, spec: DataObject): Pr
 
 async function fork(source: VirtualMachine, name: string, home: Home, spec: DataObject): Promise<MadeDisks> {
   const { context } = source;
-  const { resolve, relations, journal } = context.host;
+  const { resolve, relations, journal } = context.inventory;
   const before = source.configuration;
   const environment = deviceEnvironment(context, home.vmPathName, undefined);
   const taken = new Set<string>();
@@ -84,7 +92,7 @@ async function fork(source: VirtualMachine, name: string, home: Home, spec: Data
       children.push({ path: delta, parent: device.path }, { path, parent: device.path });
     } else {
       ofSource.push(device);
-      const macAddress = device.kind === "nic" ? context.host.newMacAddress(taken, undefined) : "";
+      const macAddress = device.kind === "nic" ? context.inventory.newMacAddress(taken, undefined) : "";
       if (device.kind === "nic") taken.add(macAddress);
       ofClone.push(device.kind === "nic" ? { ...device, macAddress, addressType: "assigned" } : device);
     }

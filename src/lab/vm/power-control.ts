@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { LabFault } from "../fault.ts";
 import type { RunningMachine } from "../hypervisor/contract.ts";
+import { inMaintenance } from "../inventory/placement.ts";
 import type { Configuration } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
 import { discardsWrites, machineDefinition } from "./machine-definition.ts";
@@ -37,17 +38,18 @@ export class PowerControl {
         "The operation is not supported on the object: a template cannot be powered on.",
       );
     }
-    if (configuration.cpus > context.host.threads) {
+    if (configuration.cpus > context.inventory.facts.threads) {
       throw new LabFault(
         "GenericVmConfigFault",
-        `The VM has ${configuration.cpus} CPUs but the host only ${context.host.threads}; give it fewer.`,
+        `The VM has ${configuration.cpus} CPUs but the host only ${context.inventory.facts.threads}; give it fewer.`,
         { reason: "Too many CPUs" },
       );
     }
-    context.events.post("VmStartingEvent", vm, `${vm.name} on ${context.host.name} is starting`);
+    if (vm.host.inMaintenanceMode) throw inMaintenance(vm.host);
+    context.events.post("VmStartingEvent", vm, `${vm.name} on ${vm.host.name} is starting`);
     const { folder, path } = vm.home;
     const directory = await folder.resolve(path);
-    const definition = await machineDefinition(vm.reference.value, directory, configuration, context.host.resolve);
+    const definition = await machineDefinition(vm.reference.value, directory, configuration, context.inventory.resolve);
     await this.lockFiles(configuration);
     let machine: RunningMachine;
     try {
@@ -62,7 +64,7 @@ export class PowerControl {
     // The guest may have come and gone before the hypervisor's answer got here.
     if (machine.state === "stopped") return this.#switchedOff("The guest has powered off.");
     this.started(machine, new Date());
-    context.events.post("VmPoweredOnEvent", vm, `${vm.name} on ${context.host.name} is powered on`);
+    context.events.post("VmPoweredOnEvent", vm, `${vm.name} on ${vm.host.name} is powered on`);
   }
 
   /** A machine runs now, freshly started or adopted. */
@@ -107,7 +109,7 @@ export class PowerControl {
     await vm.machine.reset();
     vm.toolsRunning = false;
     vm.touch("guest", "summary", "guestHeartbeatStatus");
-    vm.context.events.post("VmResettingEvent", vm, `${vm.name} on ${vm.context.host.name} is reset`);
+    vm.context.events.post("VmResettingEvent", vm, `${vm.name} on ${vm.host.name} is reset`);
   }
 
   async suspend(): Promise<void> {
@@ -127,7 +129,7 @@ export class PowerControl {
     this.#forgetMachine();
     vm.suspendTime = new Date();
     this.#enter("suspended");
-    vm.context.events.post("VmSuspendedEvent", vm, `${vm.name} on ${vm.context.host.name} is suspended`);
+    vm.context.events.post("VmSuspendedEvent", vm, `${vm.name} on ${vm.host.name} is suspended`);
   }
 
   async shutdownGuest(): Promise<void> {
@@ -156,7 +158,7 @@ export class PowerControl {
     vm.volatileInfo.clear();
     this.#enter("poweredOff");
     this.#connectDevices(false);
-    vm.context.events.post("VmPoweredOffEvent", vm, `${vm.name} on ${vm.context.host.name} is powered off. ${detail}`);
+    vm.context.events.post("VmPoweredOffEvent", vm, `${vm.name} on ${vm.host.name} is powered off. ${detail}`);
   }
 
   #forgetMachine(): void {
@@ -168,18 +170,18 @@ export class PowerControl {
   /** Takes the locks of a running machine: its own disks to write, their parents and ISO images to read. */
   async lockFiles(configuration: Configuration): Promise<void> {
     const { context } = this.vm;
-    const write: string[] = [await context.host.resolve(this.vm.vmPathName)];
+    const write: string[] = [await context.inventory.resolve(this.vm.vmPathName)];
     const read: string[] = [];
     for (const disk of disksOf(configuration.devices)) {
-      const file = await context.host.resolve(disk.path);
+      const file = await context.inventory.resolve(disk.path);
       (discardsWrites(disk) ? read : write).push(file);
-      for (const parent of disk.parents) read.push(await context.host.resolve(parent));
-      if (!discardsWrites(disk)) context.host.requireNotParent(file, disk.path);
+      for (const parent of disk.parents) read.push(await context.inventory.resolve(parent));
+      if (!discardsWrites(disk)) context.inventory.requireNotParent(file, disk.path);
     }
     for (const device of configuration.devices) {
-      if (device.kind === "cdrom" && device.path !== undefined) read.push(await context.host.resolve(device.path));
+      if (device.kind === "cdrom" && device.path !== undefined) read.push(await context.inventory.resolve(device.path));
     }
-    context.locks.acquire(this.vm.reference.value, { write, read }, context.host.display);
+    context.locks.acquire(this.vm.reference.value, { write, read }, context.inventory.display);
   }
 
   async #forgetSuspendFile(stateFile: string): Promise<void> {

@@ -1,4 +1,5 @@
 import { LabFault, notSupported } from "../fault.ts";
+import { chooseHost } from "../inventory/placement.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { type Method, sessionOf } from "../model/managed-object.ts";
 import { exportVm } from "../ovf/transfer.ts";
@@ -30,8 +31,8 @@ export function provisioningMethods(vm: VirtualMachine): Record<string, Method> 
       onCenter("CloneVM_Task");
       const { user } = sessionOf(call);
       const spec = p.spec as DataObject;
-      const { pool, store } = placeOf(vm, spec.location as DataObject);
-      requireUserPrivilege(user, pool.reference, "Resource.AssignVMToPool");
+      const { placement, store } = placeOf(vm, spec.location as DataObject);
+      requireUserPrivilege(user, placement.pool.reference, "Resource.AssignVMToPool");
       requireDatastorePrivilege(context, user, store);
       if (spec.config) requireSpecPrivileges(context, user, spec.config as DataObject, vm.reference);
       return vm.exclusive(call.method, call, () =>
@@ -50,9 +51,10 @@ export function provisioningMethods(vm: VirtualMachine): Record<string, Method> 
     },
     MarkAsVirtualMachine: async (p) => {
       onCenter("MarkAsVirtualMachine");
-      const { pool } = placeOf(vm, { pool: p.pool, host: p.host });
+      const { placement } = placeOf(vm, { pool: p.pool, host: p.host });
+      const host = chooseHost(context, placement, vm.vmPathName, vm.configuration);
       await setTemplate(false);
-      context.host.movePool(vm, pool);
+      context.inventory.place(vm, { pool: placement.pool, host });
       await context.store.save();
     },
   };

@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { fileAlreadyExists, fileNotFound, invalidArgument, LabFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import { checkedName, type Entity, refuseDuplicate } from "../inventory/entity.ts";
-import type { ResourcePool } from "../inventory/resource-pool.ts";
+import { chooseHost, type Place, type Placement } from "../inventory/placement.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { writeAtomically } from "../state-file.ts";
 import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.ts";
@@ -32,7 +32,7 @@ export function checkCreate(context: LabContext, spec: DataObject): { name: stri
     throw invalidArgument("configSpec.files.vmPathName", "Name at least the datastore: '[datastore]'.");
   }
   datastoreOf(context.folders, parseDatastorePath(files.vmPathName));
-  refuseDuplicate(name, context.host.virtualMachines);
+  refuseDuplicate(name, context.inventory.virtualMachines);
   return { name };
 }
 
@@ -40,14 +40,14 @@ export function checkCreate(context: LabContext, spec: DataObject): { name: stri
 export async function createVirtualMachine(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  placement: Placement,
   spec: DataObject,
 ): Promise<Reference> {
   const { name } = checkCreate(context, spec);
-  const release = context.host.reserveName(name);
+  const release = context.inventory.reserveName(name);
   try {
     const home = await chooseHome(context, name, String((spec.files as DataObject).vmPathName));
-    return await createIn(context, parent, pool, spec, name, home);
+    return await createIn(context, parent, placement, spec, name, home);
   } finally {
     release();
   }
@@ -92,12 +92,12 @@ export async function chooseHome(context: LabContext, name: string, vmPathName: 
 async function createIn(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  placement: Placement,
   spec: DataObject,
   name: string,
   home: Home,
 ): Promise<Reference> {
-  const vm = await install(context, parent, pool, home, async () => {
+  const vm = await install(context, parent, placement, home, async () => {
     const settings = applySettings(blank(name), spec);
     const changes = (spec.deviceChange as DataObject[] | undefined) ?? [];
     const plan = await planDeviceChanges([], changes, deviceEnvironment(context, home.vmPathName, undefined));
@@ -106,7 +106,7 @@ async function createIn(
       ...(await makeDiskFiles(context, plan, home.vmPathName)),
     };
   });
-  context.events.post("VmCreatedEvent", vm, `Created virtual machine ${name} on ${context.host.name}`);
+  context.events.post("VmCreatedEvent", vm, `Created virtual machine ${name} on ${vm.host.name}`);
   return vm.reference;
 }
 
@@ -121,14 +121,14 @@ export interface MadeDisks {
 export async function install(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  placement: Placement,
   home: Home,
   make: (directory: string) => Promise<MadeDisks>,
 ): Promise<VirtualMachine> {
   const existed = await home.folder.exists(home.directory);
   const directory = await home.folder.resolve(home.directory);
   const vmxFile = await home.folder.resolve(home.vmx);
-  const journal = await context.host.journal.begin({
+  const journal = await context.inventory.journal.begin({
     kind: "make",
     vmxFile,
     files: [vmxFile],
@@ -138,8 +138,9 @@ export async function install(
   let made: MadeDisks | undefined;
   try {
     made = await make(directory);
+    const host = chooseHost(context, placement, home.vmPathName, made.configuration);
     await writeAtomically(vmxFile, formatVmx(toVmx(made.configuration)));
-    const vm = await enroll(context, parent, pool, home.vmPathName, made.configuration);
+    const vm = await enroll(context, parent, { pool: placement.pool, host }, home.vmPathName, made.configuration);
     await made.keep();
     await journal();
     return vm;
@@ -182,37 +183,43 @@ function blank(name: string): Configuration {
 async function enroll(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  place: Place,
   vmPathName: string,
   configuration: Configuration,
 ): Promise<VirtualMachine> {
   const id = context.naming.virtualMachine(context.store.nextNumber());
   const { inventory } = context.store;
-  inventory.virtualMachines.push({ id, vmPathName, folder: parent.reference.value, pool: pool.reference.value });
+  inventory.virtualMachines.push({
+    id,
+    vmPathName,
+    folder: parent.reference.value,
+    pool: place.pool.reference.value,
+    host: place.host.reference.value,
+  });
   try {
     await context.store.save();
   } catch (error) {
     inventory.virtualMachines = inventory.virtualMachines.filter((stored) => stored.id !== id);
     throw error;
   }
-  return addVirtualMachine(context, parent, pool, id, vmPathName, configuration);
+  return addVirtualMachine(context, parent, place, id, vmPathName, configuration);
 }
 
 async function addVirtualMachine(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  place: Place,
   id: string,
   vmPathName: string,
   configuration: Configuration,
 ): Promise<VirtualMachine> {
   const guestInfo = await VolatileGuestInfo.open(context.stateDirectory, id);
   const reference = { type: "VirtualMachine", value: id };
-  const vm = new VirtualMachine(context, reference, parent, pool, vmPathName, configuration, guestInfo);
+  const vm = new VirtualMachine(context, reference, parent, place, vmPathName, configuration, guestInfo);
   await vm.snapshots.load();
   // A VM without snapshots that still has their disks was interrupted in a consolidation, or asked to leave it for later.
   vm.setConsolidationNeeded(await needsConsolidation(vm));
-  context.host.addVirtualMachine(vm);
+  context.inventory.addVirtualMachine(vm);
   return vm;
 }
 
@@ -220,16 +227,16 @@ async function addVirtualMachine(
 export async function loadVirtualMachine(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  place: Place,
   stored: { id: string; vmPathName: string },
 ): Promise<VirtualMachine> {
   const configuration = await readConfiguration(context, stored.vmPathName);
-  return addVirtualMachine(context, parent, pool, stored.id, stored.vmPathName, configuration);
+  return addVirtualMachine(context, parent, place, stored.id, stored.vmPathName, configuration);
 }
 
 async function readConfiguration(context: LabContext, vmPathName: string): Promise<Configuration> {
-  const file = await context.host.resolve(vmPathName);
-  if (!(await context.host.exists(vmPathName))) throw fileNotFound(vmPathName);
+  const file = await context.inventory.resolve(vmPathName);
+  if (!(await context.inventory.exists(vmPathName))) throw fileNotFound(vmPathName);
   const { size } = await stat(file);
   if (size > VMX_LIMIT) {
     const reason = `${vmPathName} has ${size} bytes; a VM's configuration has at most ${VMX_LIMIT}.`;
@@ -258,24 +265,25 @@ async function diskOrLast(context: LabContext, disk: { path: string; capacityByt
 export async function registerVirtualMachine(
   context: LabContext,
   parent: Entity,
-  pool: ResourcePool,
+  placement: Placement,
   path: string,
   givenName: string | undefined,
 ): Promise<Reference> {
   const vmPathName = formatDatastorePath(parseDatastorePath(path));
-  if (context.host.virtualMachines.some((vm) => vm.vmPathName === vmPathName)) {
+  if (context.inventory.virtualMachines.some((vm) => vm.vmPathName === vmPathName)) {
     throw new LabFault("AlreadyExists", `${vmPathName} is registered already.`, { name: vmPathName });
   }
   const stored = await readConfiguration(context, vmPathName);
   const name = checkedName(givenName ?? stored.name);
-  refuseDuplicate(name, context.host.virtualMachines);
-  const release = context.host.reserveName(name);
+  refuseDuplicate(name, context.inventory.virtualMachines);
+  const release = context.inventory.reserveName(name);
   try {
     const configuration = { ...stored, name };
-    const file = await context.host.resolve(vmPathName);
+    const host = chooseHost(context, placement, vmPathName, configuration);
+    const file = await context.inventory.resolve(vmPathName);
     if (name !== stored.name) await writeAtomically(file, formatVmx(toVmx(configuration)));
-    const vm = await enroll(context, parent, pool, vmPathName, configuration);
-    context.events.post("VmRegisteredEvent", vm, `Registered ${name} on ${context.host.name}`);
+    const vm = await enroll(context, parent, { pool: placement.pool, host }, vmPathName, configuration);
+    context.events.post("VmRegisteredEvent", vm, `Registered ${name} on ${vm.host.name}`);
     return vm.reference;
   } finally {
     release();

@@ -1,6 +1,7 @@
 import { LabFault } from "../fault.ts";
 import type { RunningMachine } from "../hypervisor/contract.ts";
 import { checkedName, refuseDuplicate } from "../inventory/entity.ts";
+import { missingOn } from "../inventory/placement.ts";
 import { type DataObject, isDataObject } from "../model/data.ts";
 import { applySettings, refuseOfflineSettings, refuseUnknownSettings } from "./config-spec.ts";
 import { type Configuration, changeVersion } from "./configuration.ts";
@@ -29,7 +30,7 @@ export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise
   const { lasting, volatile } = splitExtraConfig(spec, running);
   const settings = applySettings(before, { ...spec, extraConfig: lasting });
   const name = typeof spec.name === "string" && spec.name !== "" ? checkedName(spec.name, vm) : before.name;
-  if (name !== before.name) refuseDuplicate(name, vm.context.host.virtualMachines, vm);
+  if (name !== before.name) refuseDuplicate(name, vm.context.inventory.virtualMachines, vm);
   const changes = (spec.deviceChange as DataObject[] | undefined) ?? [];
   const plan = await planDeviceChanges(before.devices, changes, deviceEnvironment(vm.context, vm.vmPathName, vm));
   const after: Configuration = {
@@ -40,6 +41,9 @@ export async function reconfigure(vm: VirtualMachine, spec: DataObject): Promise
     changes: before.changes + 1,
   };
   if (volatile.length > 0) mergeEntries(vm.volatileInfo.over(after.extraConfig), volatile);
+  const isNew = (device: Device): boolean => !before.devices.includes(device);
+  const missing = missingOn(vm.context, vm.host, [], after.devices.filter(isNew));
+  if (missing) throw missing;
   const made = await makeDiskFiles(vm.context, plan, vm.vmPathName);
   const undo: (() => Promise<void>)[] = [made.undo];
   try {
@@ -103,7 +107,7 @@ async function plug(
       { requestedState: "poweredOff", existingState: "poweredOn" },
     );
   }
-  const { resolve } = vm.context.host;
+  const { resolve } = vm.context.inventory;
   const relock = async (configuration: Configuration): Promise<void> => {
     vm.context.locks.release(vm.reference.value);
     await vm.power.lockFiles(configuration);

@@ -32,7 +32,7 @@ async function settleMaking(context: LabContext, intent: Extract<Intent, { kind:
     if (
       configuration !== undefined &&
       (file === intent.vmxFile ||
-        configuration.includes(`"${context.host.display(file)}"`) ||
+        configuration.includes(`"${context.inventory.display(file)}"`) ||
         snapshots.includes(`"${basename(file)}"`))
     )
       continue;
@@ -55,7 +55,7 @@ async function removeFile(context: LabContext, file: string): Promise<void> {
       // Half a disk is none: the file itself goes.
       context.log(`${file}: ${error instanceof Error ? error.message : String(error)}`);
     }
-    context.host.relations.remove(file);
+    context.inventory.relations.remove(file);
   }
   await rm(file, { force: true });
 }

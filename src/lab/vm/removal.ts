@@ -16,8 +16,8 @@ export async function unregisterVirtualMachine(vm: VirtualMachine): Promise<void
   await context.store.save();
   vm.volatileInfo.clear();
   vm.snapshots.dispose();
-  context.host.removeVirtualMachine(vm);
-  context.events.post("VmRemovedEvent", vm, `Removed ${vm.name} on ${context.host.name}`);
+  context.inventory.removeVirtualMachine(vm);
+  context.events.post("VmRemovedEvent", vm, `Removed ${vm.name} on ${vm.host.name}`);
 }
 
 /** Takes the VM out of the inventory and deletes its files and attached disks, but never a disk that others are children of. */
@@ -27,11 +27,11 @@ export async function destroyVirtualMachine(vm: VirtualMachine): Promise<void> {
   const { folder, path } = vm.home;
   const directory = await folder.resolve(path);
   const disks = await disksToDelete(vm);
-  const done = await context.host.journal.begin({ kind: "remove", files: disks, directory });
+  const done = await context.inventory.journal.begin({ kind: "remove", files: disks, directory });
   await unregisterVirtualMachine(vm);
   for (const file of disks) {
     await context.disks.remove(file);
-    context.host.relations.remove(file);
+    context.inventory.relations.remove(file);
   }
   await removeOwnFiles(directory);
   await done();
@@ -52,21 +52,21 @@ export async function removeOwnFiles(directory: string): Promise<void> {
 
 /** The VM's disks and those of its snapshots, children before parents. What others are children of stays, and with it its parents. */
 async function disksToDelete(vm: VirtualMachine): Promise<string[]> {
-  const { host, locks } = vm.context;
+  const { inventory, locks } = vm.context;
   const candidates = new Set<string>();
   const own = [vm.configuration, ...vm.snapshots.list.snapshots.map(({ uid }) => vm.snapshots.configuration(uid))];
   for (const disk of own.flatMap(({ devices }) => disksOf(devices))) {
     // A disk that is only looked at is somebody else's.
-    if (discardsWrites(disk) || !(await host.exists(disk.path))) continue;
-    const file = await host.resolve(disk.path);
-    if (!host.relations.hasChildren(file)) locks.requireFree(file, vm.reference.value, disk.path);
+    if (discardsWrites(disk) || !(await inventory.exists(disk.path))) continue;
+    const file = await inventory.resolve(disk.path);
+    if (!inventory.relations.hasChildren(file)) locks.requireFree(file, vm.reference.value, disk.path);
     candidates.add(file);
   }
   const disks: string[] = [];
   for (let progress = true; progress; ) {
     progress = false;
     for (const file of candidates) {
-      if (!host.relations.childrenOf(file).every((child) => disks.includes(child))) continue;
+      if (!inventory.relations.childrenOf(file).every((child) => disks.includes(child))) continue;
       candidates.delete(file);
       disks.push(file);
       progress = true;

@@ -4,7 +4,9 @@ import { vimAllocation } from "../inventory/allocation.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Datastore } from "../inventory/datastore.ts";
 import { checkedName, Entity, refuseDuplicate } from "../inventory/entity.ts";
+import type { Host } from "../inventory/host.ts";
 import type { Network } from "../inventory/network.ts";
+import type { Place } from "../inventory/placement.ts";
 import type { ResourcePool } from "../inventory/resource-pool.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, sessionOf } from "../model/managed-object.ts";
@@ -54,6 +56,8 @@ export class VirtualMachine extends Entity {
   suspendTime: Date | undefined;
   /** The guest has used guest RPC since it booted: what VMware Tools would be. */
   toolsRunning = false;
+  pool: ResourcePool;
+  host: Host;
   readonly power: PowerControl;
   readonly snapshots: SnapshotTree = new SnapshotTree(this);
   #consolidationNeeded = false;
@@ -67,13 +71,15 @@ export class VirtualMachine extends Entity {
     context: LabContext,
     reference: Reference,
     parent: Entity,
-    public pool: ResourcePool,
+    place: Place,
     /** `[ds] dir/name.vmx` */
     readonly vmPathName: string,
     configuration: Configuration,
     readonly volatileInfo: VolatileGuestInfo,
   ) {
     super(context, reference, configuration.name, parent);
+    this.pool = place.pool;
+    this.host = place.host;
     this.#configuration = configuration;
     this.power = new PowerControl(this);
     if (configuration.suspendFile !== undefined) this.powerState = "suspended";
@@ -85,7 +91,7 @@ export class VirtualMachine extends Entity {
       },
       layoutEx: () => layoutEx(this.view()),
       storage: () => this.#storageInfo(),
-      environmentBrowser: () => context.content.environmentBrowser,
+      environmentBrowser: () => this.host.computeResource.environmentBrowser.reference,
       resourcePool: () => this.pool.reference,
       resourceConfig: () =>
         data("ResourceConfigSpec", {
@@ -97,9 +103,9 @@ export class VirtualMachine extends Entity {
       guest: () => guestInfo(this.view()),
       summary: () => summary(this.view()),
       datastore: () =>
-        context.host.datastores.filter((store) => this.usesDatastore(store)).map((store) => store.reference),
+        context.inventory.datastores.filter((store) => this.usesDatastore(store)).map((store) => store.reference),
       network: () =>
-        context.host.networks.filter((network) => this.usesNetwork(network)).map((network) => network.reference),
+        context.inventory.networks.filter((network) => this.usesNetwork(network)).map((network) => network.reference),
       snapshot: () => this.snapshots.info(),
       rootSnapshot: () => this.snapshots.rootReferences,
       guestHeartbeatStatus: () => (this.toolsRunning ? "green" : "gray"),
@@ -239,7 +245,7 @@ export class VirtualMachine extends Entity {
       },
       Rename_Task: (p, call) => {
         const name = checkedName(p.newName as string, this);
-        refuseDuplicate(name, this.context.host.virtualMachines, this);
+        refuseDuplicate(name, this.context.inventory.virtualMachines, this);
         return this.exclusive(call.method, call, () => reconfigure(this, data("VirtualMachineConfigSpec", { name })));
       },
       Destroy_Task: task(() => destroyVirtualMachine(this)),
@@ -265,13 +271,13 @@ export class VirtualMachine extends Entity {
       consolidationNeeded: this.#consolidationNeeded,
       vmPathName: this.vmPathName,
       powerState: this.powerState,
-      host: context.host.reference,
+      host: this.host.reference,
       bootTime: this.bootTime,
       suspendTime: this.suspendTime,
       toolsRunning: this.toolsRunning,
-      cpuMhz: context.host.cpuMhz,
+      cpuMhz: context.inventory.facts.cpuMhz,
       storage: this.#storage(),
-      references: context.host,
+      references: context.inventory,
     };
   }
 
@@ -279,7 +285,7 @@ export class VirtualMachine extends Entity {
   async measureStorage(): Promise<void> {
     let committed = 0;
     for (const disk of disksOf(this.#configuration.devices)) {
-      const { allocatedBytes } = await this.context.disks.inspect(await this.context.host.resolve(disk.path));
+      const { allocatedBytes } = await this.context.disks.inspect(await this.context.inventory.resolve(disk.path));
       committed += allocatedBytes;
     }
     this.#committed = committed;
@@ -292,7 +298,7 @@ export class VirtualMachine extends Entity {
   }
 
   #storageInfo(): DataObject {
-    const used = this.context.host.datastores.filter((store) => this.usesDatastore(store));
+    const used = this.context.inventory.datastores.filter((store) => this.usesDatastore(store));
     return data("VirtualMachineStorageInfo", {
       perDatastoreUsage: used.map((store) =>
         data("VirtualMachineUsageOnDatastore", {

@@ -3,10 +3,13 @@
 import type { AnyValue, Long, ManagedObjectReference } from "./values.ts";
 
 export type ArrayUpdateOperation = "add" | "remove" | "edit";
-export type DpmBehavior = "manual" | "automated";
+export type DasVmPriority = "disabled" | "low" | "medium" | "high";
+export type DrsBehavior = "manual" | "partiallyAutomated" | "fullyAutomated";
 export type EventFilterSpecRecursionOption = "self" | "children" | "all";
+export type FibreChannelPortType = "fabric" | "loop" | "pointToPoint" | "unknown";
 export type HostFirewallRuleDirection = "inbound" | "outbound";
 export type HostFirewallRulePortType = "src" | "dst";
+export type HostInternetScsiHbaNetworkBindingSupportType = "notsupported" | "optional" | "required";
 export type HostLockdownMode = "lockdownDisabled" | "lockdownNormal" | "lockdownStrict";
 export type HostSystemConnectionState = "connected" | "notResponding" | "disconnected";
 export type HostSystemPowerState = "poweredOn" | "poweredOff" | "standBy" | "unknown";
@@ -102,7 +105,7 @@ export interface ArrayUpdateSpecFields {
   operation: ArrayUpdateOperation;
   removeKey?: AnyValue;
 }
-export type ArrayUpdateSpec = (ArrayUpdateSpecFields & { _type: "ArrayUpdateSpec" }) | ClusterDatastoreUpdateSpec | ClusterDpmHostConfigSpec | ClusterGroupSpec | ClusterPreemptibleVmPairSpec | ClusterRuleSpec | ClusterTagCategoryUpdateSpec | ClusterVmOrchestrationSpec | StorageDrsOptionSpec | StorageDrsVmConfigSpec | VAppOvfSectionSpec | VAppProductSpec | VAppPropertySpec | VirtualMachineCpuIdInfoSpec;
+export type ArrayUpdateSpec = (ArrayUpdateSpecFields & { _type: "ArrayUpdateSpec" }) | ClusterDatastoreUpdateSpec | ClusterGroupSpec | ClusterRuleSpec | ClusterTagCategoryUpdateSpec | StorageDrsOptionSpec | StorageDrsVmConfigSpec | VAppOvfSectionSpec | VAppProductSpec | VAppPropertySpec | VirtualMachineCpuIdInfoSpec;
 
 export interface AuthMinimumAdminPermission extends VimFaultFields {
   _type: "AuthMinimumAdminPermission";
@@ -286,17 +289,32 @@ export interface ClusterComputeResourceVcsSlots {
   totalSlots: number;
 }
 
+export interface ClusterConfigInfo {
+  _type?: "ClusterConfigInfo";
+  dasConfig: ClusterDasConfigInfo;
+  dasVmConfig?: ClusterDasVmConfigInfo[];
+  drsConfig: ClusterDrsConfigInfo;
+  drsVmConfig?: ClusterDrsVmConfigInfo[];
+  rule?: ClusterRuleInfo[];
+}
+
+export interface ClusterConfigInfoEx extends ComputeResourceConfigInfoFields {
+  _type: "ClusterConfigInfoEx";
+  dasConfig: ClusterDasConfigInfo;
+  dasVmConfig?: ClusterDasVmConfigInfo[];
+  drsConfig: ClusterDrsConfigInfo;
+  drsVmConfig?: ClusterDrsVmConfigInfo[];
+  rule?: ClusterRuleInfo[];
+  group?: ClusterGroupInfo[];
+  cryptoConfig?: ClusterCryptoConfigInfo;
+}
+
 export interface ClusterConfigSpecEx extends ComputeResourceConfigSpecFields {
   _type: "ClusterConfigSpecEx";
-  systemVMsConfig?: ClusterSystemVMsConfigSpec;
+  dasConfig?: ClusterDasConfigInfo;
+  drsConfig?: ClusterDrsConfigInfo;
   rulesSpec?: ClusterRuleSpec[];
-  orchestration?: ClusterOrchestrationInfo;
-  vmOrchestrationSpec?: ClusterVmOrchestrationSpec[];
-  dpmConfig?: ClusterDpmConfigInfo;
-  dpmHostConfigSpec?: ClusterDpmHostConfigSpec[];
   groupSpec?: ClusterGroupSpec[];
-  infraUpdateHaConfig?: ClusterInfraUpdateHaConfigInfo;
-  proactiveDrsConfig?: ClusterProactiveDrsConfigInfo;
   inHciWorkflow?: boolean;
   cryptoConfig?: ClusterCryptoConfigInfo;
 }
@@ -305,6 +323,26 @@ export interface ClusterCryptoConfigInfo {
   _type?: "ClusterCryptoConfigInfo";
   cryptoMode?: string;
   policy?: ClusterComputeResourceCryptoModePolicy;
+}
+
+export interface ClusterDasConfigInfo {
+  _type?: "ClusterDasConfigInfo";
+  enabled?: boolean;
+  vmMonitoring?: string;
+  hostMonitoring?: string;
+  vmComponentProtecting?: string;
+  failoverLevel?: number;
+  admissionControlEnabled?: boolean;
+  option?: OptionValue[];
+  heartbeatDatastore?: ManagedObjectReference<"Datastore">[];
+  hBDatastoreCandidatePolicy?: string;
+}
+
+export interface ClusterDasVmConfigInfo {
+  _type?: "ClusterDasVmConfigInfo";
+  key: ManagedObjectReference<"VirtualMachine">;
+  restartPriority?: DasVmPriority;
+  powerOffOnIsolation?: boolean;
 }
 
 export interface ClusterDatastoreUpdateSpec extends ArrayUpdateSpecFields {
@@ -318,24 +356,21 @@ export interface ClusterDependencyRuleInfo extends ClusterRuleInfoFields {
   dependsOnVmGroup: string;
 }
 
-export interface ClusterDpmConfigInfo {
-  _type?: "ClusterDpmConfigInfo";
+export interface ClusterDrsConfigInfo {
+  _type?: "ClusterDrsConfigInfo";
   enabled?: boolean;
-  defaultDpmBehavior?: DpmBehavior;
-  hostPowerActionRate?: number;
+  enableVmBehaviorOverrides?: boolean;
+  defaultVmBehavior?: DrsBehavior;
+  vmotionRate?: number;
+  scaleDescendantsShares?: string;
   option?: OptionValue[];
 }
 
-export interface ClusterDpmHostConfigInfo {
-  _type?: "ClusterDpmHostConfigInfo";
-  key: ManagedObjectReference<"HostSystem">;
+export interface ClusterDrsVmConfigInfo {
+  _type?: "ClusterDrsVmConfigInfo";
+  key: ManagedObjectReference<"VirtualMachine">;
   enabled?: boolean;
-  behavior?: DpmBehavior;
-}
-
-export interface ClusterDpmHostConfigSpec extends ArrayUpdateSpecFields {
-  _type: "ClusterDpmHostConfigSpec";
-  info?: ClusterDpmHostConfigInfo;
+  behavior?: DrsBehavior;
 }
 
 export interface ClusterFtVmHostRuleInfo extends ClusterRuleInfoFields {
@@ -361,47 +396,16 @@ export interface ClusterHostGroup extends ClusterGroupInfoFields {
   host?: ManagedObjectReference<"HostSystem">[];
 }
 
-export interface ClusterInfraUpdateHaConfigInfo {
-  _type?: "ClusterInfraUpdateHaConfigInfo";
-  enabled?: boolean;
-  behavior?: string;
-  moderateRemediation?: string;
-  severeRemediation?: string;
-  providers?: string[];
-}
-
 export interface ClusterNotAttemptedVmInfo {
   _type?: "ClusterNotAttemptedVmInfo";
   vm: ManagedObjectReference<"VirtualMachine">;
   fault: LocalizedMethodFault;
 }
 
-export interface ClusterOrchestrationInfo {
-  _type?: "ClusterOrchestrationInfo";
-  defaultVmReadiness?: ClusterVmReadiness;
-}
-
 export interface ClusterPowerOnVmResult {
   _type?: "ClusterPowerOnVmResult";
   attempted?: ClusterAttemptedVmInfo[];
   notAttempted?: ClusterNotAttemptedVmInfo[];
-}
-
-export interface ClusterPreemptibleVmPairInfo {
-  _type?: "ClusterPreemptibleVmPairInfo";
-  id?: number;
-  monitoredVm: ManagedObjectReference<"VirtualMachine">;
-  preemptibleVm: ManagedObjectReference<"VirtualMachine">;
-}
-
-export interface ClusterPreemptibleVmPairSpec extends ArrayUpdateSpecFields {
-  _type: "ClusterPreemptibleVmPairSpec";
-  info?: ClusterPreemptibleVmPairInfo;
-}
-
-export interface ClusterProactiveDrsConfigInfo {
-  _type?: "ClusterProactiveDrsConfigInfo";
-  enabled?: boolean;
 }
 
 export interface ClusterRuleInfoFields {
@@ -419,14 +423,6 @@ export type ClusterRuleInfo = (ClusterRuleInfoFields & { _type: "ClusterRuleInfo
 export interface ClusterRuleSpec extends ArrayUpdateSpecFields {
   _type: "ClusterRuleSpec";
   info?: ClusterRuleInfo;
-}
-
-export interface ClusterSystemVMsConfigSpec {
-  _type?: "ClusterSystemVMsConfigSpec";
-  allowedDatastores?: ClusterDatastoreUpdateSpec[];
-  notAllowedDatastores?: ClusterDatastoreUpdateSpec[];
-  dsTagCategoriesToExclude?: ClusterTagCategoryUpdateSpec[];
-  deploymentMode?: string;
 }
 
 export interface ClusterTagCategoryUpdateSpec extends ArrayUpdateSpecFields {
@@ -466,23 +462,6 @@ export interface ClusterVmHostRuleInfo extends ClusterRuleInfoFields {
   antiAffineHostGroupName?: string;
 }
 
-export interface ClusterVmOrchestrationInfo {
-  _type?: "ClusterVmOrchestrationInfo";
-  vm: ManagedObjectReference<"VirtualMachine">;
-  vmReadiness: ClusterVmReadiness;
-}
-
-export interface ClusterVmOrchestrationSpec extends ArrayUpdateSpecFields {
-  _type: "ClusterVmOrchestrationSpec";
-  info?: ClusterVmOrchestrationInfo;
-}
-
-export interface ClusterVmReadiness {
-  _type?: "ClusterVmReadiness";
-  readyCondition?: string;
-  postReadyDelay?: number;
-}
-
 export interface ComplianceFailure {
   _type?: "ComplianceFailure";
   failureType: string;
@@ -508,13 +487,13 @@ export interface ComplianceResult {
   failure?: ComplianceFailure[];
 }
 
-export interface ComputeResourceConfigInfo {
-  _type?: "ComputeResourceConfigInfo";
+export interface ComputeResourceConfigInfoFields {
   vmSwapPlacement: string;
   spbmEnabled?: boolean;
   defaultHardwareVersionKey?: string;
   maximumHardwareVersionKey?: string;
 }
+export type ComputeResourceConfigInfo = (ComputeResourceConfigInfoFields & { _type: "ComputeResourceConfigInfo" }) | ClusterConfigInfoEx;
 
 export interface ComputeResourceConfigSpecFields {
   vmSwapPlacement?: string;
@@ -2261,6 +2240,14 @@ export interface HostBIOSInfo {
   firmwareType?: string;
 }
 
+export interface HostBlockAdapterTargetTransport extends HostTargetTransportFields {
+  _type: "HostBlockAdapterTargetTransport";
+}
+
+export interface HostBlockHba extends HostHostBusAdapterFields {
+  _type: "HostBlockHba";
+}
+
 export interface HostCapability {
   _type?: "HostCapability";
   recursiveResourcePoolsSupported: boolean;
@@ -2700,6 +2687,42 @@ export interface HostFeatureVersionInfo {
   value: string;
 }
 
+export interface HostFibreChannelHbaFields extends HostHostBusAdapterFields {
+  portWorldWideName: Long;
+  nodeWorldWideName: Long;
+  portType: FibreChannelPortType;
+  speed: Long;
+}
+export type HostFibreChannelHba = (HostFibreChannelHbaFields & { _type: "HostFibreChannelHba" }) | HostFibreChannelOverEthernetHba;
+
+export interface HostFibreChannelOverEthernetHba extends HostFibreChannelHbaFields {
+  _type: "HostFibreChannelOverEthernetHba";
+  underlyingNic: string;
+  linkInfo: HostFibreChannelOverEthernetHbaLinkInfo;
+  isSoftwareFcoe: boolean;
+  markedForRemoval?: boolean;
+}
+
+export interface HostFibreChannelOverEthernetHbaLinkInfo {
+  _type?: "HostFibreChannelOverEthernetHbaLinkInfo";
+  vnportMac: string;
+  fcfMac: string;
+  vlanId: number;
+}
+
+export interface HostFibreChannelOverEthernetTargetTransport extends HostFibreChannelTargetTransportFields {
+  _type: "HostFibreChannelOverEthernetTargetTransport";
+  vnportMac: string;
+  fcfMac: string;
+  vlanId: number;
+}
+
+export interface HostFibreChannelTargetTransportFields extends HostTargetTransportFields {
+  portWorldWideName: Long;
+  nodeWorldWideName: Long;
+}
+export type HostFibreChannelTargetTransport = (HostFibreChannelTargetTransportFields & { _type: "HostFibreChannelTargetTransport" }) | HostFibreChannelOverEthernetTargetTransport;
+
 export interface HostFileSystemMountInfo {
   _type?: "HostFileSystemMountInfo";
   mountInfo: HostMountInfo;
@@ -2849,9 +2872,196 @@ export interface HostHardwareSummary {
   numHBAs: number;
 }
 
+export interface HostHostBusAdapterFields {
+  key?: string;
+  device: string;
+  bus: number;
+  status: string;
+  model: string;
+  driver?: string;
+  pci?: string;
+  storageProtocol?: string;
+}
+export type HostHostBusAdapter = (HostHostBusAdapterFields & { _type: "HostHostBusAdapter" }) | HostBlockHba | HostFibreChannelHba | HostInternetScsiHba | HostParallelScsiHba | HostPcieHba | HostRdmaHba | HostSerialAttachedHba | HostTcpHba;
+
+export interface HostInternetScsiHba extends HostHostBusAdapterFields {
+  _type: "HostInternetScsiHba";
+  isSoftwareBased: boolean;
+  canBeDisabled?: boolean;
+  networkBindingSupport?: HostInternetScsiHbaNetworkBindingSupportType;
+  discoveryCapabilities: HostInternetScsiHbaDiscoveryCapabilities;
+  discoveryProperties: HostInternetScsiHbaDiscoveryProperties;
+  authenticationCapabilities: HostInternetScsiHbaAuthenticationCapabilities;
+  authenticationProperties: HostInternetScsiHbaAuthenticationProperties;
+  digestCapabilities?: HostInternetScsiHbaDigestCapabilities;
+  digestProperties?: HostInternetScsiHbaDigestProperties;
+  ipCapabilities: HostInternetScsiHbaIPCapabilities;
+  ipProperties: HostInternetScsiHbaIPProperties;
+  supportedAdvancedOptions?: OptionDef[];
+  advancedOptions?: HostInternetScsiHbaParamValue[];
+  iScsiName: string;
+  iScsiAlias?: string;
+  configuredSendTarget?: HostInternetScsiHbaSendTarget[];
+  configuredStaticTarget?: HostInternetScsiHbaStaticTarget[];
+  maxSpeedMb?: number;
+  currentSpeedMb?: number;
+}
+
+export interface HostInternetScsiHbaAuthenticationCapabilities {
+  _type?: "HostInternetScsiHbaAuthenticationCapabilities";
+  chapAuthSettable: boolean;
+  krb5AuthSettable: boolean;
+  srpAuthSettable: boolean;
+  spkmAuthSettable: boolean;
+  mutualChapSettable?: boolean;
+  targetChapSettable?: boolean;
+  targetMutualChapSettable?: boolean;
+}
+
+export interface HostInternetScsiHbaAuthenticationProperties {
+  _type?: "HostInternetScsiHbaAuthenticationProperties";
+  chapAuthEnabled: boolean;
+  chapName?: string;
+  chapSecret?: string;
+  chapAuthenticationType?: string;
+  chapInherited?: boolean;
+  mutualChapName?: string;
+  mutualChapSecret?: string;
+  mutualChapAuthenticationType?: string;
+  mutualChapInherited?: boolean;
+}
+
+export interface HostInternetScsiHbaDigestCapabilities {
+  _type?: "HostInternetScsiHbaDigestCapabilities";
+  headerDigestSettable?: boolean;
+  dataDigestSettable?: boolean;
+  targetHeaderDigestSettable?: boolean;
+  targetDataDigestSettable?: boolean;
+}
+
+export interface HostInternetScsiHbaDigestProperties {
+  _type?: "HostInternetScsiHbaDigestProperties";
+  headerDigestType?: string;
+  headerDigestInherited?: boolean;
+  dataDigestType?: string;
+  dataDigestInherited?: boolean;
+}
+
+export interface HostInternetScsiHbaDiscoveryCapabilities {
+  _type?: "HostInternetScsiHbaDiscoveryCapabilities";
+  iSnsDiscoverySettable: boolean;
+  slpDiscoverySettable: boolean;
+  staticTargetDiscoverySettable: boolean;
+  sendTargetsDiscoverySettable: boolean;
+}
+
+export interface HostInternetScsiHbaDiscoveryProperties {
+  _type?: "HostInternetScsiHbaDiscoveryProperties";
+  iSnsDiscoveryEnabled: boolean;
+  iSnsDiscoveryMethod?: string;
+  iSnsHost?: string;
+  slpDiscoveryEnabled: boolean;
+  slpDiscoveryMethod?: string;
+  slpHost?: string;
+  staticTargetDiscoveryEnabled: boolean;
+  sendTargetsDiscoveryEnabled: boolean;
+}
+
+export interface HostInternetScsiHbaIPCapabilities {
+  _type?: "HostInternetScsiHbaIPCapabilities";
+  addressSettable: boolean;
+  ipConfigurationMethodSettable: boolean;
+  subnetMaskSettable: boolean;
+  defaultGatewaySettable: boolean;
+  primaryDnsServerAddressSettable: boolean;
+  alternateDnsServerAddressSettable: boolean;
+  ipv6Supported?: boolean;
+  arpRedirectSettable?: boolean;
+  mtuSettable?: boolean;
+  hostNameAsTargetAddress?: boolean;
+  nameAliasSettable?: boolean;
+  ipv4EnableSettable?: boolean;
+  ipv6EnableSettable?: boolean;
+  ipv6PrefixLengthSettable?: boolean;
+  ipv6PrefixLength?: number;
+  ipv6DhcpConfigurationSettable?: boolean;
+  ipv6LinkLocalAutoConfigurationSettable?: boolean;
+  ipv6RouterAdvertisementConfigurationSettable?: boolean;
+  ipv6DefaultGatewaySettable?: boolean;
+  ipv6MaxStaticAddressesSupported?: number;
+}
+
+export interface HostInternetScsiHbaIPProperties {
+  _type?: "HostInternetScsiHbaIPProperties";
+  mac?: string;
+  address?: string;
+  dhcpConfigurationEnabled: boolean;
+  subnetMask?: string;
+  defaultGateway?: string;
+  primaryDnsServerAddress?: string;
+  alternateDnsServerAddress?: string;
+  ipv6Address?: string;
+  ipv6SubnetMask?: string;
+  ipv6DefaultGateway?: string;
+  arpRedirectEnabled?: boolean;
+  mtu?: number;
+  jumboFramesEnabled?: boolean;
+  ipv4Enabled?: boolean;
+  ipv6Enabled?: boolean;
+  ipv6properties?: HostInternetScsiHbaIPv6Properties;
+}
+
+export interface HostInternetScsiHbaIPv6Properties {
+  _type?: "HostInternetScsiHbaIPv6Properties";
+  iscsiIpv6Address?: HostInternetScsiHbaIscsiIpv6Address[];
+  ipv6DhcpConfigurationEnabled?: boolean;
+  ipv6LinkLocalAutoConfigurationEnabled?: boolean;
+  ipv6RouterAdvertisementConfigurationEnabled?: boolean;
+  ipv6DefaultGateway?: string;
+}
+
+export interface HostInternetScsiHbaIscsiIpv6Address {
+  _type?: "HostInternetScsiHbaIscsiIpv6Address";
+  address: string;
+  prefixLength: number;
+  origin: string;
+  operation?: string;
+}
+
 export interface HostInternetScsiHbaParamValue extends OptionValueFields {
   _type: "HostInternetScsiHbaParamValue";
   isInherited?: boolean;
+}
+
+export interface HostInternetScsiHbaSendTarget {
+  _type?: "HostInternetScsiHbaSendTarget";
+  address: string;
+  port?: number;
+  authenticationProperties?: HostInternetScsiHbaAuthenticationProperties;
+  digestProperties?: HostInternetScsiHbaDigestProperties;
+  supportedAdvancedOptions?: OptionDef[];
+  advancedOptions?: HostInternetScsiHbaParamValue[];
+  parent?: string;
+}
+
+export interface HostInternetScsiHbaStaticTarget {
+  _type?: "HostInternetScsiHbaStaticTarget";
+  address: string;
+  port?: number;
+  iScsiName: string;
+  discoveryMethod?: string;
+  authenticationProperties?: HostInternetScsiHbaAuthenticationProperties;
+  digestProperties?: HostInternetScsiHbaDigestProperties;
+  supportedAdvancedOptions?: OptionDef[];
+  advancedOptions?: HostInternetScsiHbaParamValue[];
+  parent?: string;
+}
+
+export interface HostInternetScsiTargetTransport extends HostTargetTransportFields {
+  _type: "HostInternetScsiTargetTransport";
+  iScsiName: string;
+  iScsiAlias: string;
+  address?: string[];
 }
 
 export interface HostIpConfig {
@@ -3010,6 +3220,57 @@ export interface HostMountInfo {
   vmknicActive?: boolean;
   mountFailedReason?: string;
   numTcpConnections?: number;
+}
+
+export interface HostMultipathInfo {
+  _type?: "HostMultipathInfo";
+  lun?: HostMultipathInfoLogicalUnit[];
+}
+
+export interface HostMultipathInfoFixedLogicalUnitPolicy extends HostMultipathInfoLogicalUnitPolicyFields {
+  _type: "HostMultipathInfoFixedLogicalUnitPolicy";
+  prefer: string;
+}
+
+export interface HostMultipathInfoHppLogicalUnitPolicy extends HostMultipathInfoLogicalUnitPolicyFields {
+  _type: "HostMultipathInfoHppLogicalUnitPolicy";
+  bytes?: Long;
+  iops?: Long;
+  path?: string;
+  latencyEvalTime?: Long;
+  samplingIosPerPath?: Long;
+}
+
+export interface HostMultipathInfoLogicalUnit {
+  _type?: "HostMultipathInfoLogicalUnit";
+  key: string;
+  id: string;
+  lun: ScsiLun;
+  path: HostMultipathInfoPath[];
+  policy: HostMultipathInfoLogicalUnitPolicy;
+  storageArrayTypePolicy?: HostMultipathInfoLogicalUnitStorageArrayTypePolicy;
+}
+
+export interface HostMultipathInfoLogicalUnitPolicyFields {
+  policy: string;
+}
+export type HostMultipathInfoLogicalUnitPolicy = (HostMultipathInfoLogicalUnitPolicyFields & { _type: "HostMultipathInfoLogicalUnitPolicy" }) | HostMultipathInfoFixedLogicalUnitPolicy | HostMultipathInfoHppLogicalUnitPolicy;
+
+export interface HostMultipathInfoLogicalUnitStorageArrayTypePolicy {
+  _type?: "HostMultipathInfoLogicalUnitStorageArrayTypePolicy";
+  policy: string;
+}
+
+export interface HostMultipathInfoPath {
+  _type?: "HostMultipathInfoPath";
+  key: string;
+  name: string;
+  pathState: string;
+  state?: string;
+  isWorkingPath?: boolean;
+  adapter: HostHostBusAdapter;
+  lun: HostMultipathInfoLogicalUnit;
+  transport?: HostTargetTransport;
 }
 
 export interface HostNasVolume extends HostFileSystemVolumeFields {
@@ -3301,6 +3562,14 @@ export interface HostOpaqueSwitchPhysicalNicZone {
   pnicDevice?: string[];
 }
 
+export interface HostParallelScsiHba extends HostHostBusAdapterFields {
+  _type: "HostParallelScsiHba";
+}
+
+export interface HostParallelScsiTargetTransport extends HostTargetTransportFields {
+  _type: "HostParallelScsiTargetTransport";
+}
+
 export interface HostPartialMaintenanceModeRuntimeInfo {
   _type?: "HostPartialMaintenanceModeRuntimeInfo";
   key: string;
@@ -3324,6 +3593,14 @@ export interface HostPciDevice {
   parentBridge?: string;
   deviceName: string;
   deviceClassName?: string;
+}
+
+export interface HostPcieHba extends HostHostBusAdapterFields {
+  _type: "HostPcieHba";
+}
+
+export interface HostPcieTargetTransport extends HostTargetTransportFields {
+  _type: "HostPcieTargetTransport";
 }
 
 export interface HostPersistentMemoryInfo {
@@ -3507,6 +3784,15 @@ export interface HostRdmaDevicePnicBacking extends HostRdmaDeviceBackingFields {
   pairedUplink: PhysicalNic;
 }
 
+export interface HostRdmaHba extends HostHostBusAdapterFields {
+  _type: "HostRdmaHba";
+  associatedRdmaDevice?: string;
+}
+
+export interface HostRdmaTargetTransport extends HostTargetTransportFields {
+  _type: "HostRdmaTargetTransport";
+}
+
 export interface HostReliableMemoryInfo {
   _type?: "HostReliableMemoryInfo";
   memorySize: Long;
@@ -3572,6 +3858,15 @@ export interface HostScsiDiskPartition {
   partition: number;
 }
 
+export interface HostSerialAttachedHba extends HostHostBusAdapterFields {
+  _type: "HostSerialAttachedHba";
+  nodeWorldWideName: string;
+}
+
+export interface HostSerialAttachedTargetTransport extends HostTargetTransportFields {
+  _type: "HostSerialAttachedTargetTransport";
+}
+
 export interface HostService {
   _type?: "HostService";
   key: string;
@@ -3620,6 +3915,14 @@ export interface HostSgxRegistrationInfo {
   type?: string;
   ppid?: string;
   lastRegisteredTime?: Date;
+}
+
+export interface HostStorageDeviceInfo {
+  _type?: "HostStorageDeviceInfo";
+  hostBusAdapter?: HostHostBusAdapter[];
+  scsiLun?: ScsiLun[];
+  multipathInfo?: HostMultipathInfo;
+  softwareInternetScsiEnabled: boolean;
 }
 
 export interface HostStorageElementInfo extends HostHardwareElementInfoFields {
@@ -3680,6 +3983,18 @@ export interface HostSystemResourceInfo {
   key: string;
   config?: ResourceConfigSpec;
   child?: HostSystemResourceInfo[];
+}
+
+export interface HostTargetTransportFields {}
+export type HostTargetTransport = (HostTargetTransportFields & { _type: "HostTargetTransport" }) | HostBlockAdapterTargetTransport | HostFibreChannelTargetTransport | HostInternetScsiTargetTransport | HostParallelScsiTargetTransport | HostPcieTargetTransport | HostRdmaTargetTransport | HostSerialAttachedTargetTransport | HostTcpTargetTransport;
+
+export interface HostTcpHba extends HostHostBusAdapterFields {
+  _type: "HostTcpHba";
+  associatedPnic?: string;
+}
+
+export interface HostTcpTargetTransport extends HostTargetTransportFields {
+  _type: "HostTcpTargetTransport";
 }
 
 export interface HostTdxInfo {
@@ -8953,34 +9268,28 @@ export interface DataTypes {
   ClusterComputeResourceCryptoModePolicy: ClusterComputeResourceCryptoModePolicy;
   ClusterComputeResourceSummary: ClusterComputeResourceSummary;
   ClusterComputeResourceVcsSlots: ClusterComputeResourceVcsSlots;
+  ClusterConfigInfo: ClusterConfigInfo;
+  ClusterConfigInfoEx: ClusterConfigInfoEx;
   ClusterConfigSpecEx: ClusterConfigSpecEx;
   ClusterCryptoConfigInfo: ClusterCryptoConfigInfo;
+  ClusterDasConfigInfo: ClusterDasConfigInfo;
+  ClusterDasVmConfigInfo: ClusterDasVmConfigInfo;
   ClusterDatastoreUpdateSpec: ClusterDatastoreUpdateSpec;
   ClusterDependencyRuleInfo: ClusterDependencyRuleInfo;
-  ClusterDpmConfigInfo: ClusterDpmConfigInfo;
-  ClusterDpmHostConfigInfo: ClusterDpmHostConfigInfo;
-  ClusterDpmHostConfigSpec: ClusterDpmHostConfigSpec;
+  ClusterDrsConfigInfo: ClusterDrsConfigInfo;
+  ClusterDrsVmConfigInfo: ClusterDrsVmConfigInfo;
   ClusterFtVmHostRuleInfo: ClusterFtVmHostRuleInfo;
   ClusterGroupInfo: ClusterGroupInfo;
   ClusterGroupSpec: ClusterGroupSpec;
   ClusterHostGroup: ClusterHostGroup;
-  ClusterInfraUpdateHaConfigInfo: ClusterInfraUpdateHaConfigInfo;
   ClusterNotAttemptedVmInfo: ClusterNotAttemptedVmInfo;
-  ClusterOrchestrationInfo: ClusterOrchestrationInfo;
   ClusterPowerOnVmResult: ClusterPowerOnVmResult;
-  ClusterPreemptibleVmPairInfo: ClusterPreemptibleVmPairInfo;
-  ClusterPreemptibleVmPairSpec: ClusterPreemptibleVmPairSpec;
-  ClusterProactiveDrsConfigInfo: ClusterProactiveDrsConfigInfo;
   ClusterRuleInfo: ClusterRuleInfo;
   ClusterRuleSpec: ClusterRuleSpec;
-  ClusterSystemVMsConfigSpec: ClusterSystemVMsConfigSpec;
   ClusterTagCategoryUpdateSpec: ClusterTagCategoryUpdateSpec;
   ClusterUsageSummary: ClusterUsageSummary;
   ClusterVmGroup: ClusterVmGroup;
   ClusterVmHostRuleInfo: ClusterVmHostRuleInfo;
-  ClusterVmOrchestrationInfo: ClusterVmOrchestrationInfo;
-  ClusterVmOrchestrationSpec: ClusterVmOrchestrationSpec;
-  ClusterVmReadiness: ClusterVmReadiness;
   ComplianceFailure: ComplianceFailure;
   ComplianceFailureComplianceFailureValues: ComplianceFailureComplianceFailureValues;
   ComplianceResult: ComplianceResult;
@@ -9209,6 +9518,8 @@ export interface DataTypes {
   HealthSystemRuntime: HealthSystemRuntime;
   HostAccountSpec: HostAccountSpec;
   HostBIOSInfo: HostBIOSInfo;
+  HostBlockAdapterTargetTransport: HostBlockAdapterTargetTransport;
+  HostBlockHba: HostBlockHba;
   HostCapability: HostCapability;
   HostCommunication: HostCommunication;
   HostConfigFault: HostConfigFault;
@@ -9240,6 +9551,11 @@ export interface DataTypes {
   HostFeatureCapability: HostFeatureCapability;
   HostFeatureMask: HostFeatureMask;
   HostFeatureVersionInfo: HostFeatureVersionInfo;
+  HostFibreChannelHba: HostFibreChannelHba;
+  HostFibreChannelOverEthernetHba: HostFibreChannelOverEthernetHba;
+  HostFibreChannelOverEthernetHbaLinkInfo: HostFibreChannelOverEthernetHbaLinkInfo;
+  HostFibreChannelOverEthernetTargetTransport: HostFibreChannelOverEthernetTargetTransport;
+  HostFibreChannelTargetTransport: HostFibreChannelTargetTransport;
   HostFileSystemMountInfo: HostFileSystemMountInfo;
   HostFileSystemVolume: HostFileSystemVolume;
   HostFileSystemVolumeInfo: HostFileSystemVolumeInfo;
@@ -9257,7 +9573,22 @@ export interface DataTypes {
   HostHardwareInfo: HostHardwareInfo;
   HostHardwareStatusInfo: HostHardwareStatusInfo;
   HostHardwareSummary: HostHardwareSummary;
+  HostHostBusAdapter: HostHostBusAdapter;
+  HostInternetScsiHba: HostInternetScsiHba;
+  HostInternetScsiHbaAuthenticationCapabilities: HostInternetScsiHbaAuthenticationCapabilities;
+  HostInternetScsiHbaAuthenticationProperties: HostInternetScsiHbaAuthenticationProperties;
+  HostInternetScsiHbaDigestCapabilities: HostInternetScsiHbaDigestCapabilities;
+  HostInternetScsiHbaDigestProperties: HostInternetScsiHbaDigestProperties;
+  HostInternetScsiHbaDiscoveryCapabilities: HostInternetScsiHbaDiscoveryCapabilities;
+  HostInternetScsiHbaDiscoveryProperties: HostInternetScsiHbaDiscoveryProperties;
+  HostInternetScsiHbaIPCapabilities: HostInternetScsiHbaIPCapabilities;
+  HostInternetScsiHbaIPProperties: HostInternetScsiHbaIPProperties;
+  HostInternetScsiHbaIPv6Properties: HostInternetScsiHbaIPv6Properties;
+  HostInternetScsiHbaIscsiIpv6Address: HostInternetScsiHbaIscsiIpv6Address;
   HostInternetScsiHbaParamValue: HostInternetScsiHbaParamValue;
+  HostInternetScsiHbaSendTarget: HostInternetScsiHbaSendTarget;
+  HostInternetScsiHbaStaticTarget: HostInternetScsiHbaStaticTarget;
+  HostInternetScsiTargetTransport: HostInternetScsiTargetTransport;
   HostIpConfig: HostIpConfig;
   HostIpConfigIpV6Address: HostIpConfigIpV6Address;
   HostIpConfigIpV6AddressConfiguration: HostIpConfigIpV6AddressConfiguration;
@@ -9278,6 +9609,13 @@ export interface DataTypes {
   HostMemberUplinkHealthCheckResult: HostMemberUplinkHealthCheckResult;
   HostMemoryTierInfo: HostMemoryTierInfo;
   HostMountInfo: HostMountInfo;
+  HostMultipathInfo: HostMultipathInfo;
+  HostMultipathInfoFixedLogicalUnitPolicy: HostMultipathInfoFixedLogicalUnitPolicy;
+  HostMultipathInfoHppLogicalUnitPolicy: HostMultipathInfoHppLogicalUnitPolicy;
+  HostMultipathInfoLogicalUnit: HostMultipathInfoLogicalUnit;
+  HostMultipathInfoLogicalUnitPolicy: HostMultipathInfoLogicalUnitPolicy;
+  HostMultipathInfoLogicalUnitStorageArrayTypePolicy: HostMultipathInfoLogicalUnitStorageArrayTypePolicy;
+  HostMultipathInfoPath: HostMultipathInfoPath;
   HostNasVolume: HostNasVolume;
   HostNasVolumeSpec: HostNasVolumeSpec;
   HostNatService: HostNatService;
@@ -9307,8 +9645,12 @@ export interface DataTypes {
   HostOpaqueNetworkInfo: HostOpaqueNetworkInfo;
   HostOpaqueSwitch: HostOpaqueSwitch;
   HostOpaqueSwitchPhysicalNicZone: HostOpaqueSwitchPhysicalNicZone;
+  HostParallelScsiHba: HostParallelScsiHba;
+  HostParallelScsiTargetTransport: HostParallelScsiTargetTransport;
   HostPartialMaintenanceModeRuntimeInfo: HostPartialMaintenanceModeRuntimeInfo;
   HostPciDevice: HostPciDevice;
+  HostPcieHba: HostPcieHba;
+  HostPcieTargetTransport: HostPcieTargetTransport;
   HostPersistentMemoryInfo: HostPersistentMemoryInfo;
   HostPlacedVirtualNicIdentifier: HostPlacedVirtualNicIdentifier;
   HostPnicNetworkResourceInfo: HostPnicNetworkResourceInfo;
@@ -9331,6 +9673,8 @@ export interface DataTypes {
   HostRdmaDeviceCapability: HostRdmaDeviceCapability;
   HostRdmaDeviceConnectionInfo: HostRdmaDeviceConnectionInfo;
   HostRdmaDevicePnicBacking: HostRdmaDevicePnicBacking;
+  HostRdmaHba: HostRdmaHba;
+  HostRdmaTargetTransport: HostRdmaTargetTransport;
   HostReliableMemoryInfo: HostReliableMemoryInfo;
   HostRuntimeInfo: HostRuntimeInfo;
   HostRuntimeInfoNetStackInstanceRuntimeInfo: HostRuntimeInfoNetStackInstanceRuntimeInfo;
@@ -9338,12 +9682,15 @@ export interface DataTypes {
   HostRuntimeInfoStateEncryptionInfo: HostRuntimeInfoStateEncryptionInfo;
   HostScsiDisk: HostScsiDisk;
   HostScsiDiskPartition: HostScsiDiskPartition;
+  HostSerialAttachedHba: HostSerialAttachedHba;
+  HostSerialAttachedTargetTransport: HostSerialAttachedTargetTransport;
   HostService: HostService;
   HostServiceInfo: HostServiceInfo;
   HostServiceSourcePackage: HostServiceSourcePackage;
   HostSevInfo: HostSevInfo;
   HostSgxInfo: HostSgxInfo;
   HostSgxRegistrationInfo: HostSgxRegistrationInfo;
+  HostStorageDeviceInfo: HostStorageDeviceInfo;
   HostStorageElementInfo: HostStorageElementInfo;
   HostStorageOperationalInfo: HostStorageOperationalInfo;
   HostSystemComplianceCheckState: HostSystemComplianceCheckState;
@@ -9353,6 +9700,9 @@ export interface DataTypes {
   HostSystemReconnectSpec: HostSystemReconnectSpec;
   HostSystemRemediationState: HostSystemRemediationState;
   HostSystemResourceInfo: HostSystemResourceInfo;
+  HostTargetTransport: HostTargetTransport;
+  HostTcpHba: HostTcpHba;
+  HostTcpTargetTransport: HostTcpTargetTransport;
   HostTdxInfo: HostTdxInfo;
   HostTpmAttestationInfo: HostTpmAttestationInfo;
   HostTpmDigestInfo: HostTpmDigestInfo;
@@ -10155,6 +10505,7 @@ export interface ManagedTypes {
     lifecycleManaged?: boolean;
     configManagerEnabled?: boolean;
     networkBootMode?: string;
+    configuration: ClusterConfigInfo;
     summaryEx: ClusterComputeResourceSummary;
   };
   ClusterEVCManager: {
@@ -10490,6 +10841,7 @@ export interface ManagedTypes {
   HostStorageSystem: {
     value?: CustomFieldValue[];
     availableField?: CustomFieldDef[];
+    storageDeviceInfo?: HostStorageDeviceInfo;
     fileSystemVolumeInfo: HostFileSystemVolumeInfo;
     systemFile?: string[];
   };

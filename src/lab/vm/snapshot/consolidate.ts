@@ -43,43 +43,43 @@ async function run(vm: VirtualMachine): Promise<void> {
   for (let step = await nextStep(vm); step !== undefined; step = await nextStep(vm)) {
     requireUnusedByOthers(vm, step);
     if (step.kind === "merge") await merge(vm, step.child, step.parent);
-    const done = await vm.context.host.journal.begin({ kind: "remove", files: [step.child] });
+    const done = await vm.context.inventory.journal.begin({ kind: "remove", files: [step.child] });
     await vm.context.disks.remove(step.child);
-    vm.context.host.relations.remove(step.child);
+    vm.context.inventory.relations.remove(step.child);
     await done();
   }
 }
 
 async function nextStep(vm: VirtualMachine): Promise<Step | undefined> {
-  const { host } = vm.context;
+  const { inventory } = vm.context;
   const { folder, path } = vm.home;
   const points = new Set<string>();
   for (const point of [...vm.snapshots.diskPaths, ...disksOf(vm.configuration.devices).map((disk) => disk.path)]) {
-    points.add(await host.resolve(point));
+    points.add(await inventory.resolve(point));
   }
   const directory = await folder.resolve(path);
   const names = (await readdir(directory)).filter((name) => isDelta(vm, folder.format(`${path}/${name}`))).sort();
   for (const name of names) {
     const child = join(directory, name);
-    const children = host.relations.childrenOf(child);
+    const children = inventory.relations.childrenOf(child);
     if (!points.has(child) && children.length === 0) return { kind: "delete", child };
-    const parent = host.relations.parentOf(child);
+    const parent = inventory.relations.parentOf(child);
     if (parent === undefined || points.has(parent)) continue;
-    if (host.relations.childrenOf(parent).length === 1) return { kind: "merge", child, parent };
+    if (inventory.relations.childrenOf(parent).length === 1) return { kind: "merge", child, parent };
   }
   return undefined;
 }
 
 function requireUnusedByOthers(vm: VirtualMachine, step: Step): void {
-  const { locks, host } = vm.context;
+  const { locks, inventory } = vm.context;
   for (const file of [step.child, ...(step.kind === "merge" ? [step.parent] : [])]) {
-    locks.requireFree(file, vm.reference.value, host.display(file));
+    locks.requireFree(file, vm.reference.value, inventory.display(file));
   }
 }
 
 async function merge(vm: VirtualMachine, child: string, parent: string): Promise<void> {
   const { context } = vm;
-  const { relations, display } = context.host;
+  const { relations, display } = context.inventory;
   const from = display(child);
   const to = display(parent);
   await context.disks.commit(child);
@@ -95,7 +95,7 @@ async function merge(vm: VirtualMachine, child: string, parent: string): Promise
     await writeAtomically(await vm.resolveOwn(configurationFile), formatVmx(toVmx(after)));
     vm.snapshots.setConfiguration(uid, after);
   }
-  for (const other of context.host.virtualMachines) {
+  for (const other of context.inventory.virtualMachines) {
     const after = withoutDisk(other.configuration, from, to);
     if (after === other.configuration) continue;
     if (other === vm) await vm.store(after);

@@ -89,7 +89,7 @@ async function keep(
   after: Configuration,
 ): Promise<void> {
   const { context } = vm;
-  const { resolve, relations, journal } = context.host;
+  const { resolve, relations, journal } = context.inventory;
   const deltas = disksOf(after.devices).filter((disk) => followsSnapshots(disk));
   const files = await Promise.all(deltas.map(({ path }) => resolve(path)));
   const configurationFile = await vm.resolveOwn(snapshot.configurationFile);
@@ -151,7 +151,7 @@ function ignoreMissing(error: unknown): void {
 export function machineDisks(vm: VirtualMachine, configuration: Configuration) {
   return Promise.all(
     disksOf(configuration.devices).map((disk: Disk) =>
-      machineDisk(disk, configuration.devices, vm.context.host.resolve),
+      machineDisk(disk, configuration.devices, vm.context.inventory.resolve),
     ),
   );
 }

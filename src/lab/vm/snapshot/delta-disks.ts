@@ -25,7 +25,7 @@ export async function newDeltaPath(vm: VirtualMachine, diskPath: string, taken: 
   for (let number = 1; number <= DELTA_LIMIT; number++) {
     const name = `${stem}-${String(number).padStart(6, "0")}.vmdk`;
     const path = formatDatastorePath({ datastore: home.datastore, path: `${parentDirectory(home.path)}/${name}` });
-    if (!taken.has(path) && !(await vm.context.host.exists(path))) return path;
+    if (!taken.has(path) && !(await vm.context.inventory.exists(path))) return path;
   }
   throw new Error(`There is no name left for a child of ${diskPath}`);
 }

@@ -11,7 +11,7 @@ export async function revertToSnapshot(vm: VirtualMachine, uid: number, suppress
   if (!snapshot) throw new Error(`There is no snapshot ${uid}`);
   if (vm.powerState !== "poweredOff") await vm.power.off();
   const { context } = vm;
-  const { resolve, relations, journal } = context.host;
+  const { resolve, relations, journal } = context.inventory;
   const old = vm.configuration;
   const then = vm.snapshots.configuration(uid);
   const taken = new Set<string>();
@@ -78,7 +78,7 @@ export async function revertToSnapshot(vm: VirtualMachine, uid: number, suppress
 /** Deletes what the VM wrote since its last snapshot: child disks that nothing refers to any more. */
 async function dropUnusedDeltas(vm: VirtualMachine, old: Configuration): Promise<void> {
   const { context } = vm;
-  const { resolve, relations, journal } = context.host;
+  const { resolve, relations, journal } = context.inventory;
   const used = vm.snapshots.diskPaths;
   for (const disk of disksOf(vm.configuration.devices)) used.add(disk.path);
   const files: string[] = [];
