@@ -5,6 +5,7 @@ import { MAXIMUM_API_VERSION, parseApiVersion, versionText } from "./api-version
 import type { ApiEnvironment, RouterOptions } from "./environment.ts";
 import { errorResponse, messageOf, statusOf } from "./errors.ts";
 import type { RequestHandler } from "./http/connection.ts";
+import { buildRoutes } from "./routes/build.ts";
 import { containerFileRoutes } from "./routes/container-files.ts";
 import { containerStreamRoutes } from "./routes/container-streams.ts";
 import { containerRoutes } from "./routes/containers.ts";
@@ -55,6 +56,7 @@ export function dockerApi(options: RouterOptions): RequestHandler {
     containerFileRoutes(options),
     execRoutes(options),
     imageRoutes(options),
+    buildRoutes(options),
     volumeRoutes(options),
     networkRoutes(options),
     swarmRoutes(),

@@ -1,7 +1,10 @@
 /** Puts the engine together out of its parts and takes up what vSphere holds. */
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { OpenBridgeNetwork } from "../network/contract.ts";
 import { BootAdmission } from "./boot-admission.ts";
 import { bootstrapMedia } from "./bootstrap-medium.ts";
+import { makeBuilds, removeUnfinished } from "./build/index.ts";
 import { ContainerExecs } from "./containers/exec.ts";
 import { makeContainers } from "./containers/index.ts";
 import { adopt, finishReconciliation, watchInventory } from "./containers/reconcile.ts";
@@ -32,12 +35,17 @@ import { makeVolumes } from "./volumes/index.ts";
 import { VolumeStore } from "./volumes/store.ts";
 import { Semaphore } from "./waiting.ts";
 
+/** What container VMs are. */
+const PLATFORM = { os: "linux", architecture: "amd64" };
+
 /** What touches the machine or the network; tests bring their own. */
 export interface EngineParts {
   openBridgeNetwork: OpenBridgeNetwork;
   removeBridgeNetwork(options: { owner: string; interfaceName: string }): Promise<void>;
   openGuestLinks(options: GuestLinkOptions): Promise<GuestLinks>;
-  createImages(options: ImagesOptions): Promise<Pick<ImageService, "store" | "images" | "authenticate" | "collect">>;
+  createImages(
+    options: ImagesOptions,
+  ): Promise<Pick<ImageService, "store" | "images" | "steps" | "authenticate" | "collect">>;
 }
 
 /**
@@ -110,7 +118,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       registries: options.registries,
       publish: ({ action, id, attributes }) => events.publish("image", action, id, attributes),
       root: paths.images,
-      platform: { os: "linux", architecture: "amd64" },
+      platform: PLATFORM,
       userAgent: `vch/${options.build.version}`,
       log,
     });
@@ -132,8 +140,17 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     const stopWatching = watchInventory(context);
     undo.unshift(async () => stopWatching());
     await volumes.load();
-    const reconciled = finishReconciliation(context).catch((error: unknown) => {
-      log(`reconciling: ${error instanceof Error ? error.message : error}`);
+    const reconciled = finishReconciliation(context)
+      .then(() => removeUnfinished(context))
+      .catch((error: unknown) => {
+        log(`reconciling: ${error instanceof Error ? error.message : error}`);
+      });
+    const builds = await makeBuilds({
+      context,
+      steps: imageService.steps,
+      images: imageService.images,
+      platform: PLATFORM,
+      spoolDirectory: options.buildDirectory ?? join(tmpdir(), `vch-build-${options.name}`),
     });
     await pruneIsos(context);
     const settings = options.registries();
@@ -141,6 +158,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       containers: makeContainers(context),
       execs: new ContainerExecs(context),
       images: imageService.images,
+      builds,
       volumes: makeVolumes(context),
       networks: makeNetworks(context),
       events,

@@ -237,6 +237,44 @@ export interface Images {
   prune(filters: Filters): Promise<{ ImagesDeleted: Schemas["ImageDeleteResponseItem"][]; SpaceReclaimed: number }>;
 }
 
+/** What a build's request asks for; fields as in Docker's ImageBuild operation. */
+export interface BuildOptions {
+  /** A tar of the context, compressed or not. */
+  context: AsyncIterable<Uint8Array>;
+  /** URL of an archive or a Dockerfile instead of `context`. */
+  remote: string | undefined;
+  /** Path in the context. */
+  dockerfile: string;
+  tags: readonly string[];
+  quiet: boolean;
+  noCache: boolean;
+  /** Ask the registry for every base image. */
+  pull: boolean;
+  /** Remove intermediate containers after a success, and after a failure too. */
+  removeIntermediate: boolean;
+  forceRemove: boolean;
+  /** An argument without a value takes none. */
+  buildArguments: ReadonlyMap<string, string | null>;
+  labels: Readonly<Record<string, string>>;
+  cacheFrom: readonly string[];
+  target: string | undefined;
+  platform: string | undefined;
+  /** Limits, network and the like of the containers that RUN uses. */
+  hostConfig: Partial<HostConfig>;
+  /** By registry, as `docker login` names it. */
+  credentials: ReadonlyMap<string, RegistryCredentials>;
+  /** Resolves when the client may get more. */
+  progress: (message: ProgressMessage) => Promise<void>;
+  signal: AbortSignal;
+}
+
+export interface Builds {
+  /** Rejects with CommandFailed when a RUN fails. */
+  build(options: BuildOptions): Promise<void>;
+  /** Forgets steps that no named image needs. */
+  prune(filters: Filters): Promise<{ CachesDeleted: string[]; SpaceReclaimed: number }>;
+}
+
 export interface Volumes {
   create(options: Schemas["VolumeCreateRequest"]): Promise<Schemas["Volume"]>;
   list(filters: Filters): Promise<Schemas["Volume"][]>;
@@ -307,6 +345,7 @@ export interface Engine {
   containers: Containers;
   execs: Execs;
   images: Images;
+  builds: Builds;
   volumes: Volumes;
   networks: Networks;
   events: Events;

@@ -30,6 +30,16 @@ export class EngineError extends Error {
   }
 }
 
+/** A command inside a container failed where its success was needed (RUN of a build); clients end with the same code. */
+export class CommandFailed extends EngineError {
+  constructor(
+    readonly exitCode: number,
+    message: string,
+  ) {
+    super("internal", message);
+  }
+}
+
 export const notFound = (message: string): EngineError => new EngineError("not-found", message);
 export const conflict = (message: string): EngineError => new EngineError("conflict", message);
 export const invalid = (message: string): EngineError => new EngineError("invalid", message);

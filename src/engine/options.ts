@@ -30,6 +30,8 @@ export interface EngineOptions {
   defaults: { memoryMB: number; cpus: number };
   /** Most containers; 0 or nothing for no limit. */
   containerLimit?: number;
+  /** Directory of this machine for the files of `docker build` on their way; the system's temporary directory when left out. */
+  buildDirectory?: string;
   build: BuildInformation;
   log: (message: string) => void;
   /** Details for whoever looks for something; nowhere when left out. */

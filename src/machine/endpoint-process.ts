@@ -51,6 +51,7 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
     link: { port: settings.bridge.linkPort, ...link },
     registries: () => registrySettings(paths, settings),
     defaults: settings.defaults,
+    buildDirectory: paths.build,
     build: { version: BUILD.version, commit: BUILD.commit, built: BUILD.built },
     log: log("engine"),
     debug: debugLog("engine"),

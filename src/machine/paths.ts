@@ -20,6 +20,8 @@ export interface StatePaths {
   readonly packages: string;
   readonly lab: string;
   readonly datastore: string;
+  /** Files of `docker build` on their way into layers. */
+  readonly build: string;
   readonly run: string;
   readonly socket: string;
   readonly logs: string;
@@ -42,6 +44,7 @@ export function statePaths(directory: string): StatePaths {
     packages: join(root, "packages"),
     lab: join(root, "lab"),
     datastore: join(root, "lab", "datastore1"),
+    build: join(root, "build"),
     run: join(root, "run"),
     socket,
     logs: join(root, "logs"),

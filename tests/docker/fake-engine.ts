@@ -9,7 +9,7 @@ import type {
   RegistryCredentials,
   Schemas,
 } from "../../src/engine/contract.ts";
-import { conflict, EngineError, invalid, notFound } from "../../src/engine/errors.ts";
+import { CommandFailed, conflict, EngineError, invalid, notFound } from "../../src/engine/errors.ts";
 import { FakeProcess, Queue } from "./fake-process.ts";
 
 interface FakeContainer {
@@ -28,6 +28,8 @@ export interface FakeEngine extends Engine {
   pulledWith: (RegistryCredentials | undefined)[];
   pushedWith: (RegistryCredentials | undefined)[];
   loaded: { bytes: number; sha256: string }[];
+  /** Builds: what their contexts were, and what was asked for. */
+  built: { bytes: number; sha256: string; tags: readonly string[]; hostConfig: object }[];
   written: { path: string; sha256: string; bytes: number }[];
   archives: Map<string, { stat: PathStat; tar: Uint8Array }>;
   /** Filters of the last list or prune. */
@@ -62,7 +64,7 @@ export function fakeEngine(): FakeEngine {
       timeNano: now,
     };
   };
-  const digest = async (stream: ReadableStream<Uint8Array>): Promise<{ bytes: number; sha256: string }> => {
+  const digest = async (stream: AsyncIterable<Uint8Array>): Promise<{ bytes: number; sha256: string }> => {
     const hash = createHash("sha256");
     let bytes = 0;
     for await (const chunk of stream) {
@@ -80,6 +82,7 @@ export function fakeEngine(): FakeEngine {
     pulledWith: [],
     pushedWith: [],
     loaded: [],
+    built: [],
     written: [],
     archives: new Map(),
     lastFilters: undefined,
@@ -346,6 +349,18 @@ export function fakeEngine(): FakeEngine {
             privileged: false,
           },
         };
+      },
+    },
+    builds: {
+      async build({ context, progress, tags, hostConfig }) {
+        engine.built.push({ ...(await digest(context)), tags, hostConfig });
+        await progress({ stream: "Step 1/1 : FROM shell\n" });
+        if (tags.includes("fails")) throw new CommandFailed(42, "The command 'false' returned a non-zero code: 42");
+        for (let line = 0; line < 1000; line++) await progress({ stream: `line ${line}\n` });
+        await progress({ aux: { ID: IMAGE_ID } });
+      },
+      async prune() {
+        return { CachesDeleted: [IMAGE_ID], SpaceReclaimed: 7 };
       },
     },
     images: {

@@ -15,12 +15,18 @@ export function registryCredentials(header: string | undefined): RegistryCredent
   } catch {
     throw malformed;
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed;
+  return credentialsOf(value, "X-Registry-Auth");
+}
+
+/** One registry's credentials out of decoded JSON; undefined when there is nothing in it. Throws `invalid` that names the header. */
+export function credentialsOf(value: unknown, header: string): RegistryCredentials | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw invalid(`invalid ${header} header: it must be base64url-encoded JSON`);
   const credentials: RegistryCredentials = {};
   for (const [name, field] of Object.entries(value)) {
     const known = FIELDS.find((candidate) => candidate === name.toLowerCase());
     if (known === undefined || field === null || field === "") continue;
-    if (typeof field !== "string") throw invalid(`invalid X-Registry-Auth header: "${name}" must be a string`);
+    if (typeof field !== "string") throw invalid(`invalid ${header} header: "${name}" must be a string`);
     credentials[known] = field;
   }
   // Older clients send user and password only as one base64 field.

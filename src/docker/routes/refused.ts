@@ -3,15 +3,14 @@ import { Hono } from "hono";
 import { notImplemented } from "../../engine/errors.ts";
 import type { ApiEnvironment } from "../environment.ts";
 
-const BUILD =
-  "building images is not supported yet: build elsewhere (docker buildx, podman), push to a registry, then pull from it";
+/** The endpoint has the classic builder only; BuildKit runs as a container of its own. */
+const BUILDKIT =
+  "BuildKit is not part of this endpoint: run it in a container with `docker buildx create --driver docker-container --use`, or set DOCKER_BUILDKIT=0 for the classic builder";
 
 const REFUSALS: readonly [method: string, path: string, reason: string][] = [
-  ["POST", "/build", BUILD],
-  ["POST", "/build/prune", "there is no build cache: nothing to prune"],
-  ["POST", "/build/cancel", BUILD],
-  ["POST", "/session", BUILD],
-  ["POST", "/grpc", BUILD],
+  ["POST", "/build/cancel", "builds of the classic builder have no id: a build ends when its client leaves"],
+  ["POST", "/session", BUILDKIT],
+  ["POST", "/grpc", BUILDKIT],
   ["GET", "/containers/:reference/checkpoints", "checkpoints are not supported: use snapshots of the container's VM"],
   ["POST", "/containers/:reference/checkpoints", "checkpoints are not supported: use snapshots of the container's VM"],
   [

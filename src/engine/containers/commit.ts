@@ -50,6 +50,15 @@ export async function commitContainer(
   }
 }
 
+/** What the container has changed, as an OCI layer, while `work` runs. */
+export function withChangesAsLayer<T>(
+  context: EngineContext,
+  container: Container,
+  work: (layer: AsyncIterable<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  return turns.run(() => withBothTrees(context, container, ({ layer }) => work(layer())));
+}
+
 /** The guest lets the processes go on by itself should this engine be gone. */
 async function standingStill<T>(container: Container, pause: boolean, work: () => Promise<T>): Promise<T> {
   await container.finishing;

@@ -34,6 +34,7 @@ export async function createContainer(
   wanted: string | undefined,
   body: ContainerCreateBody,
   platform: string | undefined,
+  options: { intermediate: boolean } = { intermediate: false },
 ): Promise<{ Id: string; Warnings: string[] }> {
   const begun = epochMilliseconds();
   checkFields(body);
@@ -93,6 +94,7 @@ export async function createContainer(
       mounts,
       token: newToken(),
       capabilities,
+      ...(options.intermediate ? { intermediate: true } : {}),
     };
     const container = new Container(document, (self, session) => followSession(context, self, session));
     container.timeline.mark("create", begun);

@@ -94,6 +94,8 @@ export interface ContainerDocument {
   /** Proves to the engine that the VM on the control link is this one. */
   token: string;
   capabilities: string[];
+  /** Of a build's RUN that has not ended: the next start removes it. */
+  intermediate?: boolean;
   /** docker update has changed the limits: the VM gets its new size at the next start. */
   resized?: boolean;
 }

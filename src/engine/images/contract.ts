@@ -1,5 +1,7 @@
 /** What containers need of the image store. */
+import type { FileStat } from "../../link/operations.ts";
 import type { DatastorePath } from "../../vsphere/contract.ts";
+import type { ImageConfiguration } from "./image-config.ts";
 
 /** The `config` object of an image (Docker's and OCI's image configuration), as far as containers use it. */
 export interface ImageRuntimeConfig {
@@ -51,7 +53,7 @@ export interface NewLayer {
   /** Id of the image below; it must be held. */
   parent: string;
   /** An OCI layer, uncompressed. */
-  tar: AsyncIterable<Uint8Array>;
+  tar: LayerContentSource;
   config: ImageRuntimeConfig;
   /** Dockerfile instructions that change `config`. */
   changes: readonly string[];
@@ -61,6 +63,51 @@ export interface NewLayer {
   createdBy: string;
   repository: string | undefined;
   tag: string | undefined;
+}
+
+/** The content of a layer, or what makes it with a look at the files that the layer will lie over. */
+export type LayerContentSource = AsyncIterable<Uint8Array> | ((below: LayerBelow) => AsyncIterable<Uint8Array>);
+
+/** The files of the image that a layer is being added to. */
+export interface LayerBelow {
+  /** Of the path itself when it is a symlink; those on the way are followed. Undefined when nothing is there. */
+  stat(path: string): Promise<FileStat | undefined>;
+  /** A tar of the path. Read it to its end, or leave its loop. */
+  archive(path: string): AsyncIterable<Uint8Array>;
+}
+
+/** The image store as builds use it: every step is an image, found again by what made it. */
+export interface BuildSteps {
+  /** Throws EngineError not-found. */
+  configurationOf(imageId: string): ImageConfiguration;
+  /** The newest image that this step made of this parent. */
+  cached(parent: string | undefined, buildKey: string): string | undefined;
+  /** Answers the id; `announce` is called with it before others can see the image. */
+  add(step: BuildStep, signal: AbortSignal): Promise<string>;
+  /** Reads files of an image's disk while `work` runs. */
+  withFiles<T>(imageId: string, work: (files: LayerBelow) => Promise<T>): Promise<T>;
+  /** Images of steps that have no name and are not used by containers. Answers what was deleted and the bytes that came free. */
+  prune(chosen: (image: BuildStepImage) => boolean): Promise<{ deleted: string[]; bytes: number }>;
+}
+
+export interface BuildStepImage {
+  id: string;
+  parent: string | undefined;
+  createdBy: string;
+  /** Nanoseconds since the epoch. */
+  created: bigint;
+}
+
+export interface BuildStep {
+  /** Id of the image below, which must be held; undefined for FROM scratch. */
+  parent: string | undefined;
+  /** Undefined when only the configuration changes. */
+  tar: LayerContentSource | undefined;
+  config: ImageConfiguration["config"];
+  author: string | undefined;
+  createdBy: string;
+  buildKey: string;
+  announce(id: string): void;
 }
 
 /** What the image store needs to know of containers, given by the engine. */

@@ -2,12 +2,20 @@
 import { Readable, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
+import { FormatError } from "../../format/format-error.ts";
+import { decompress as decompressFormat } from "../../format/stream/decompress.ts";
 import { invalid } from "../errors.ts";
 
 /** Larger than zlib's default: twice as fast. */
 const OUTPUT_CHUNK_BYTES = 256 * 1024;
 
-const FORMATS: { name: string; magic: number[]; mask?: number[]; open?: () => Transform }[] = [
+const FORMATS: {
+  name: string;
+  magic: number[];
+  mask?: number[];
+  open?: () => Transform;
+  decode?: (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+}[] = [
   { name: "gzip", magic: [0x1f, 0x8b], open: () => createGunzip({ chunkSize: OUTPUT_CHUNK_BYTES }) },
   {
     name: "zstd",
@@ -21,7 +29,11 @@ const FORMATS: { name: string; magic: number[]; mask?: number[]; open?: () => Tr
     mask: [0xf0, 0xff, 0xff, 0xff],
     open: () => createZstdDecompress({ chunkSize: OUTPUT_CHUNK_BYTES }),
   },
-  { name: "xz", magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a] },
+  {
+    name: "xz",
+    magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a],
+    decode: (source) => decompressFormat(source, "xz", Number.MAX_SAFE_INTEGER),
+  },
   { name: "bzip2", magic: [0x42, 0x5a, 0x68] },
   { name: "lzip", magic: [0x4c, 0x5a, 0x49, 0x50] },
 ];
@@ -45,14 +57,26 @@ export async function* decompress(source: AsyncIterable<Uint8Array>, what: strin
       yield* all;
       return;
     }
+    if (format.decode !== undefined) {
+      yield* decoded(format.decode(all), what);
+      return;
+    }
     if (format.open === undefined) {
       throw invalid(
-        `${what} is compressed with ${format.name}, which is not supported: recompress it with gzip or zstd, or send it uncompressed`,
+        `${what} is compressed with ${format.name}, which is not supported: recompress it with gzip, xz or zstd, or send it uncompressed`,
       );
     }
     yield* through(all, format.open(), what);
   } finally {
     await iterator.return?.();
+  }
+}
+
+async function* decoded(content: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* content;
+  } catch (error) {
+    throw error instanceof FormatError ? invalid(`${what} is damaged: ${error.message}`) : error;
   }
 }
 

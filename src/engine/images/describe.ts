@@ -5,7 +5,7 @@ import { anyOf, booleanFilter, checkFilters, labelsMatch } from "../filters.ts";
 import { parseFilterTime, parseTime, ZERO_TIME } from "../time.ts";
 import type { Catalog, CatalogImage } from "./catalog.ts";
 import type { ImageUsage } from "./contract.ts";
-import { findImage, namesByImage } from "./names.ts";
+import { findImage, namesByImage, parentIds } from "./names.ts";
 import { checkPlatform } from "./platform.ts";
 import { matchesReference } from "./reference-pattern.ts";
 
@@ -20,6 +20,7 @@ export function listImages(
   const { filters } = options;
   checkFilters(filters, ["dangling", "label", "label!", "before", "since", "until", "reference"]);
   const names = namesByImage(catalog.repositories);
+  const parents = parentIds(catalog);
   const dangling = booleanFilter(filters, "dangling");
   const newest = (values: readonly string[] | undefined): bigint[] =>
     (values ?? []).map((value) => created(findImage(catalog, value).image));
@@ -36,6 +37,8 @@ export function listImages(
     if (image.record.hidden) continue;
     let { tags, digests } = names.get(id) ?? { tags: [], digests: [] };
     if (dangling !== undefined && dangling !== (tags.length === 0)) continue;
+    // What only leads to another image is shown by --all.
+    if (!options.all && tags.length === 0 && digests.length === 0 && parents.has(id)) continue;
     if (!labelsMatch(filters, image.configuration.config.Labels ?? {})) continue;
     const time = created(image);
     if (before.some((limit) => time >= limit) || since.some((limit) => time <= limit)) continue;
@@ -49,7 +52,7 @@ export function listImages(
     }
     summaries.push({
       Id: id,
-      ParentId: "",
+      ParentId: parentOf(catalog, image) ?? "",
       RepoTags: tags,
       RepoDigests: digests,
       Created: createdSeconds(image),
@@ -60,6 +63,12 @@ export function listImages(
     });
   }
   return summaries.sort((a, b) => b.Created - a.Created);
+}
+
+/** The image that this one was made of, when it is still there. */
+function parentOf(catalog: Catalog, { record }: CatalogImage): string | undefined {
+  const parent = record.parent === undefined ? undefined : catalog.images.get(record.parent);
+  return parent === undefined || parent.record.hidden ? undefined : parent.record.id;
 }
 
 export function inspectImage(catalog: Catalog, reference: string, platform?: string): Schemas["ImageInspect"] {
@@ -101,7 +110,7 @@ export function imageHistory(catalog: Catalog, reference: string, platform?: str
   const { image } = findImage(catalog, reference);
   checkPlatform(image, reference, platform);
   const { record, configuration } = image;
-  const tags = namesByImage(catalog.repositories).get(record.id)?.tags ?? [];
+  const names = namesByImage(catalog.repositories);
   const sizes = catalog
     .lineage(record.disk)
     .toReversed()
@@ -121,10 +130,17 @@ export function imageHistory(catalog: Catalog, reference: string, platform?: str
     Comment: entry.comment ?? "",
   }));
   rows.reverse();
-  const [top] = rows;
-  if (top !== undefined) {
-    top.Id = record.id;
-    top.Tags = tags.length === 0 ? null : tags;
+  // Every entry of a build is an image of its own: as far down as they are here, their ids are known.
+  let described: CatalogImage | undefined = image;
+  for (const row of rows) {
+    if (described === undefined) break;
+    const tags = names.get(described.record.id)?.tags ?? [];
+    row.Id = described.record.id;
+    row.Tags = tags.length === 0 ? null : tags;
+    const parent: string | undefined = parentOf(catalog, described);
+    const below: CatalogImage | undefined = parent === undefined ? undefined : catalog.images.get(parent);
+    described =
+      below && below.configuration.history.length === described.configuration.history.length - 1 ? below : undefined;
   }
   return rows;
 }

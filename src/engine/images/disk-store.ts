@@ -5,6 +5,7 @@ import { EngineError } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import type { Catalog } from "./catalog.ts";
 import { chainIds, EMPTY_LAYER_DIFF_ID } from "./chain.ts";
+import type { LayerBelow, LayerContentSource } from "./contract.ts";
 import type { KeptLayer } from "./layer-blobs.ts";
 import { type LayerWriter, withLayerWriter, withTreeExport } from "./layer-writer.ts";
 import { hexOf } from "./layout.ts";
@@ -125,7 +126,7 @@ export class DiskStore {
   /** A disk with one more layer over `below`, whose digest is known only when it is written (docker commit). */
   async addLayer(
     below: DiskRecord,
-    data: AsyncIterable<Uint8Array>,
+    data: LayerContentSource,
     signal: AbortSignal,
   ): Promise<PinnedDisk & { diffId: string; bytes: number }> {
     const releaseBelow = this.pin(below.name);
@@ -136,9 +137,13 @@ export class DiskStore {
         `layer-${randomBytes(16).toString("hex")}`,
         isFlat ? undefined : below,
         signal,
-        async (apply, limitBytes, applyOnly) => {
+        async (apply, limitBytes, applyOnly, files) => {
           const lower = isFlat ? await this.#copyContent(below, applyOnly, limitBytes, signal) : [];
-          const { statistics, diffId } = await apply(data, { diffId: undefined, limitBytes }, signal);
+          const { statistics, diffId } = await apply(
+            typeof data === "function" ? data(files) : data,
+            { diffId: undefined, limitBytes },
+            signal,
+          );
           added = { diffId, bytes: statistics.bytes };
           if (diffId === EMPTY_LAYER_DIFF_ID) return { layers: lower, chainId: below.chainId };
           const chainId = below.chainId === EMPTY_CHAIN ? diffId : digestOf(`${below.chainId} ${diffId}`);
@@ -180,6 +185,7 @@ export class DiskStore {
       apply: LayerWriter["apply"],
       capacityBytes: number,
       applyOnly: LayerWriter["apply"],
+      files: LayerBelow,
     ) => Promise<{ layers: DiskRecord["layers"]; chainId: string }>,
     wantedCapacityBytes = this.capacityBytes,
   ): Promise<PinnedDisk> {
@@ -211,7 +217,7 @@ export class DiskStore {
             throw new EngineError("internal", "the loader VM has no address for the image disk");
           signal.throwIfAborted();
           return withLayerWriter(link, address, parent === undefined, (writer) =>
-            fill(keeping(writer), capacityBytes, writer.apply),
+            fill(keeping(writer), capacityBytes, writer.apply, writer.below),
           );
         },
       );

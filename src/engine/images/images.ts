@@ -10,8 +10,9 @@ import { EngineError, invalid, notFound } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import type { UntilDone } from "../until-done.ts";
 import { addLayer } from "./add-layer.ts";
+import { makeBuildSteps } from "./build-steps.ts";
 import { Catalog, type CatalogImage } from "./catalog.ts";
-import type { ImageStore, ImageUsage, StoredImage } from "./contract.ts";
+import type { BuildSteps, ImageStore, ImageUsage, StoredImage } from "./contract.ts";
 import { imageHistory, inspectImage, listImages } from "./describe.ts";
 import { DiskStore } from "./disk-store.ts";
 import { importImage } from "./import.ts";
@@ -58,6 +59,7 @@ export interface ImagesOptions {
 export interface ImageService {
   store: ImageStore;
   images: Images;
+  steps: BuildSteps;
   /** For `docker login`. */
   authenticate(credentials: RegistryCredentials): Promise<{ Status: string; IdentityToken?: string }>;
   /** Call when containers were removed: images that went by force while containers used them are let go. */
@@ -109,7 +111,7 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
     },
     async addLayer({ repository, tag, ...layer }) {
       const reference = nameOf(repository, tag);
-      const id = await addLayer({ catalog, disks }, { ...layer, reference }, new AbortController().signal);
+      const id = await addLayer({ catalog, disks, platform }, { ...layer, reference }, new AbortController().signal);
       return reference === undefined ? { id } : { id, reference: familiarString(reference) };
     },
     hold(imageId) {
@@ -235,6 +237,7 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
   return {
     store,
     images,
+    steps: makeBuildSteps({ catalog, disks, loaders: options.loaders, platform, removal, exclusively }),
     async authenticate(credentials) {
       try {
         const { identityToken } = await registry.login(credentials);

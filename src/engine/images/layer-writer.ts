@@ -1,9 +1,11 @@
 /** Writes layers into a disk through a loader VM. */
 import type { LinkSession } from "../../link/contract.ts";
 import type { DiskAddress } from "../../link/guest-configuration.ts";
-import { type LayerStatistics, STREAM } from "../../link/operations.ts";
+import { LinkError } from "../../link/link-error.ts";
+import { type FileStat, type LayerStatistics, STREAM, type TreeTarget } from "../../link/operations.ts";
 import { Digester } from "../../registry/digest.ts";
 import { EngineError } from "../errors.ts";
+import type { LayerBelow } from "./contract.ts";
 import { decompress } from "./decompress.ts";
 
 /** ext4 labels hold 16 bytes. */
@@ -11,6 +13,8 @@ const DISK_LABEL = "vch-image";
 
 /** A mounted, writable disk in a loader. */
 export interface LayerWriter {
+  /** What is on it now. */
+  below: LayerBelow;
   /** Unpacks a layer, compressed or not. `diffId` undefined takes whatever digest comes out. */
   apply(
     data: AsyncIterable<Uint8Array>,
@@ -30,6 +34,7 @@ export async function withLayerWriter<T>(
   let failed = true;
   try {
     const result = await work({
+      below: filesOf(link, { mount }),
       apply: (data, expected, signal) => applyLayer(link, mount, data, expected, signal),
     });
     failed = false;
@@ -56,6 +61,41 @@ export async function withTreeExport<T>(
     await link.call("diskUnmount", { mount });
   }
 }
+
+/** Reads files of a disk while `work` runs. */
+export async function withFiles<T>(
+  link: LinkSession,
+  disk: DiskAddress,
+  work: (files: LayerBelow) => Promise<T>,
+): Promise<T> {
+  const { mount } = await link.call("diskMount", { disk, readOnly: true });
+  try {
+    return await work(filesOf(link, { mount }));
+  } finally {
+    await link.call("diskUnmount", { mount });
+  }
+}
+
+const ABSENT = new Set(["not-found", "not-a-directory"]);
+
+const filesOf = (link: LinkSession, tree: TreeTarget): LayerBelow => ({
+  async stat(path): Promise<FileStat | undefined> {
+    try {
+      return await link.call("pathStat", { tree, path });
+    } catch (error) {
+      if (error instanceof LinkError && ABSENT.has(error.code)) return undefined;
+      throw error;
+    }
+  },
+  async *archive(path) {
+    const channel = link.open("archiveRead", { tree, path });
+    try {
+      yield* dataOf(channel);
+    } finally {
+      channel.close();
+    }
+  },
+});
 
 async function* dataOf(channel: ReturnType<LinkSession["open"]>): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const message of channel)

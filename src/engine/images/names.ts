@@ -144,3 +144,11 @@ export function referencesOf(repositories: Repositories, id: string): ImageRefer
     ];
   });
 }
+
+/** Ids of the images that others were made of. */
+export function parentIds(catalog: Catalog): Set<string> {
+  const parents = new Set<string>();
+  for (const { record } of catalog.images.values())
+    if (record.parent !== undefined && !record.hidden) parents.add(record.parent);
+  return parents;
+}

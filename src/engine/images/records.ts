@@ -29,6 +29,10 @@ export interface ImageRecord {
   sizeBytes: number;
   /** RFC 3339; when the image came here. */
   storedAt: string;
+  /** Id of the image that this one was made of; it may be gone. */
+  parent?: string;
+  /** Digest of the build instruction that made it of its parent. */
+  buildKey?: string;
   /** Removed by force while stopped containers still need its disks: no longer shown. */
   hidden?: boolean;
 }

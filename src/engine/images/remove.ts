@@ -9,7 +9,7 @@ import type { Catalog } from "./catalog.ts";
 import type { ImageUsage } from "./contract.ts";
 import type { DiskStore } from "./disk-store.ts";
 import { hexOf } from "./layout.ts";
-import { findImage, namesByImage, referencesOf, removeName } from "./names.ts";
+import { findImage, namesByImage, parentIds, referencesOf, removeName } from "./names.ts";
 
 type DeletedItem = Schemas["ImageDeleteResponseItem"];
 
@@ -53,9 +53,18 @@ export async function removeImage(
       await untag(context, id, [reference], deleted);
       return deleted;
     }
+    // Other images were made of it: it only loses its name, as with Docker.
+    if (parentIds(catalog).has(id)) {
+      await untag(context, id, references, deleted);
+      return deleted;
+    }
     refuseBusy(context, id, options.force);
   } else {
     const repositories = new Set(references.map(({ domain, path }) => `${domain}/${path}`));
+    if (parentIds(catalog).has(id))
+      throw conflict(
+        `conflict: unable to delete ${shortImage(id)} (cannot be forced) - image has dependent child images`,
+      );
     refuseBusy(context, id, options.force);
     if (repositories.size > 1 && !options.force) {
       throw conflict(
@@ -64,8 +73,33 @@ export async function removeImage(
     }
   }
   await untag(context, id, references, deleted);
+  const parent = image.record.parent;
   await deleteImage(context, id, deleted);
+  if (!options.noPrune) await deleteUnusedParents(context, parent, deleted);
   return deleted;
+}
+
+/** Steps of a build go with the image that they led to, unless something else uses them. */
+async function deleteUnusedParents(
+  context: RemoveContext,
+  first: string | undefined,
+  deleted: DeletedItem[],
+): Promise<number> {
+  const { catalog, usage } = context;
+  let bytes = 0;
+  for (let id = first; id !== undefined; ) {
+    const image = catalog.images.get(id);
+    if (image === undefined || image.record.hidden || context.isHeld(id)) break;
+    const isUsed =
+      parentIds(catalog).has(id) ||
+      usage.containersOf(id).length > 0 ||
+      referencesOf(catalog.repositories, id).length > 0;
+    if (isUsed) break;
+    const { parent }: { parent?: string } = image.record;
+    bytes += await deleteImage(context, id, deleted);
+    id = parent;
+  }
+  return bytes;
 }
 
 function refuseBusy(context: RemoveContext, id: string, force: boolean): void {
@@ -106,7 +140,8 @@ async function untag(
   }
 }
 
-async function deleteImage(context: RemoveContext, id: string, deleted: DeletedItem[]): Promise<number> {
+/** Answers the bytes that came free. */
+export async function deleteImage(context: RemoveContext, id: string, deleted: DeletedItem[]): Promise<number> {
   const { catalog, disks, usage, publish } = context;
   const image = catalog.images.get(id);
   if (image === undefined) return 0;
@@ -164,14 +199,18 @@ export async function pruneImages(
   const names = namesByImage(catalog.repositories);
   const deleted: DeletedItem[] = [];
   let space = 0;
-  for (const [id, { record, configuration }] of [...catalog.images]) {
+  // Children before their parents: what is made of an image keeps it.
+  const newestFirst = [...catalog.images].sort(([, a], [, b]) => (a.record.storedAt < b.record.storedAt ? 1 : -1));
+  for (const [id, { record, configuration }] of newestFirst) {
     if (record.hidden || usage.containersOf(id).length > 0 || context.isHeld(id)) continue;
     if (danglingOnly && (names.get(id)?.tags.length ?? 0) > 0) continue;
+    if (parentIds(catalog).has(id) || !catalog.images.has(id)) continue;
     if (!labelsMatch(filters, configuration.config.Labels ?? {})) continue;
     const time = parseTime(configuration.created) ?? 0n;
     if (until.some((limit) => time > limit)) continue;
     await untag(context, id, referencesOf(catalog.repositories, id), deleted);
     space += await deleteImage(context, id, deleted);
+    space += await deleteUnusedParents(context, record.parent, deleted);
   }
   return { ImagesDeleted: deleted, SpaceReclaimed: space };
 }

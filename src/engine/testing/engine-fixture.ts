@@ -5,7 +5,7 @@ import type { BridgeNetwork, BridgeNetworkOptions, PublishedPort } from "../../n
 import { assembleEngine, type EngineParts } from "../assemble.ts";
 import type { Engine, Images } from "../contract.ts";
 import { notFound, notImplemented } from "../errors.ts";
-import type { ImageRuntimeConfig, StoredImage } from "../images/contract.ts";
+import type { BuildSteps, ImageRuntimeConfig, StoredImage } from "../images/contract.ts";
 import { bootTethers, type Owners, type TetherBehaviour } from "./fake-tether.ts";
 import { FakeVSphere } from "./fake-vsphere.ts";
 
@@ -91,6 +91,7 @@ function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
           throw notImplemented("no image disks here");
         },
       },
+      steps: noBuilds,
       images: { list: async () => [] } as unknown as Images,
       authenticate: async () => {
         throw notImplemented("no registry here");
@@ -99,6 +100,12 @@ function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
     }),
   };
 }
+
+const noBuilds = new Proxy({} as BuildSteps, {
+  get: () => () => {
+    throw notImplemented("no builds here");
+  },
+});
 
 const fakeImage = (config: ImageRuntimeConfig): StoredImage => ({
   id: `sha256:${"1".repeat(64)}`,

@@ -1,0 +1,45 @@
+/** The build context: a tar out of the request, spooled and indexed, without what .dockerignore names. */
+import { invalid } from "../errors.ts";
+import { decompress } from "../images/decompress.ts";
+import { dockerignoreFilter } from "./copy/sources.ts";
+import { FileTree, readText, readTree } from "./files/file-tree.ts";
+import { normalised } from "./files/paths.ts";
+import type { Spool } from "./files/spool.ts";
+import { DOCKERFILE_LIMIT, DOCKERIGNORE_LIMIT } from "./limits.ts";
+
+const DOCKERIGNORE = ".dockerignore";
+
+export interface BuildContext {
+  tree: FileTree;
+  dockerfile: string;
+}
+
+/** Throws EngineError for what is no archive, or has no such Dockerfile. */
+export async function readContext(
+  spool: Spool,
+  archive: AsyncIterable<Uint8Array>,
+  dockerfilePath: string,
+): Promise<BuildContext> {
+  const tree = new FileTree(spool);
+  await readTree(tree, decompress(archive, "the build context"));
+  const path = normalised(dockerfilePath);
+  if (path === undefined) throw invalid(`the Dockerfile (${dockerfilePath}) must be within the build context`);
+  // As dockerd: a Dockerfile named by default may be written small.
+  const node = tree.resolve(path) ?? (dockerfilePath === "Dockerfile" ? tree.resolve("dockerfile") : undefined);
+  if (node === undefined) throw invalid(`Cannot locate specified Dockerfile: ${dockerfilePath}`);
+  if (node.content === undefined) throw invalid(`the Dockerfile (${dockerfilePath}) is no file`);
+  if (node.content.length === 0) throw invalid(`the Dockerfile (${dockerfilePath}) cannot be empty`);
+  const dockerfile = await readText(tree, node, DOCKERFILE_LIMIT);
+  await removeIgnored(tree, path);
+  return { tree, dockerfile };
+}
+
+/** A file of its own for one Dockerfile comes before the common one. */
+async function removeIgnored(tree: FileTree, dockerfile: string): Promise<void> {
+  const node = tree.resolve(`${dockerfile}${DOCKERIGNORE}`) ?? tree.resolve(DOCKERIGNORE);
+  if (node?.content === undefined) return;
+  const isIgnored = dockerignoreFilter(await readText(tree, node, DOCKERIGNORE_LIMIT));
+  // From the leaves up: a directory stays when something in it is taken back in by a pattern with `!`.
+  for (const { path } of [...tree.walk("")].reverse())
+    if (path !== "" && isIgnored(path) && tree.children(path).length === 0) tree.remove(path);
+}
