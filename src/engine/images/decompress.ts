@@ -3,6 +3,7 @@ import { Readable, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { FormatError } from "../../format/format-error.ts";
+import { decompressBzip2 } from "../../format/stream/bzip2.ts";
 import { decompress as decompressFormat } from "../../format/stream/decompress.ts";
 import { invalid } from "../errors.ts";
 
@@ -34,7 +35,7 @@ const FORMATS: {
     magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a],
     decode: (source) => decompressFormat(source, "xz", Number.MAX_SAFE_INTEGER),
   },
-  { name: "bzip2", magic: [0x42, 0x5a, 0x68] },
+  { name: "bzip2", magic: [0x42, 0x5a, 0x68], decode: decompressBzip2 },
   { name: "lzip", magic: [0x4c, 0x5a, 0x49, 0x50] },
 ];
 const MAGIC_BYTES = 6;
@@ -63,7 +64,7 @@ export async function* decompress(source: AsyncIterable<Uint8Array>, what: strin
     }
     if (format.open === undefined) {
       throw invalid(
-        `${what} is compressed with ${format.name}, which is not supported: recompress it with gzip, xz or zstd, or send it uncompressed`,
+        `${what} is compressed with ${format.name}, which is not supported: recompress it with gzip, bzip2, xz or zstd, or send it uncompressed`,
       );
     }
     yield* through(all, format.open(), what);

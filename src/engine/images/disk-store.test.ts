@@ -70,7 +70,12 @@ test("compression is told by its bytes, members and frames may follow each other
   expect(await text([new TextEncoder().encode("p")])).toBe("p");
   expect(await text([])).toBe("");
   await expect(text([gzipSync("cut off").subarray(0, 12)])).rejects.toThrow("it is damaged");
-  await expect(text([Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0)])).rejects.toThrow("compressed with xz");
+  for (const packer of ["xz", "bzip2"]) {
+    const packed = Bun.spawnSync([packer, "-c"], { stdin: new TextEncoder().encode("packed") }).stdout;
+    expect(await text([packed])).toBe("packed");
+    await expect(text([packed.subarray(0, packed.length - 3)])).rejects.toThrow("it is damaged");
+  }
+  await expect(text([new TextEncoder().encode("LZIP\x01\x01")])).rejects.toThrow("compressed with lzip");
 });
 
 test("a byte queue holds its producer back and tells both sides of failure", async () => {
