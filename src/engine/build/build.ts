@@ -33,9 +33,23 @@ export async function performBuild(builder: Builder, options: BuildOptions): Pro
   if (options.platform !== undefined) readPlatform(options.platform);
   await using spool = await Spool.create(builder.spoolDirectory);
   const { tree, dockerfile } = await openContext(spool, options);
-  using work = new StagedBuild(builder, options, tree, dockerfile);
+  const sources = await cacheSources(builder, options.cacheFrom);
+  using work = new StagedBuild(builder, options, tree, dockerfile, sources);
   const id = await work.perform();
   await work.finish(id);
+}
+
+/** Images that are not here are no cache; nothing is pulled for it, as with Docker. */
+async function cacheSources({ context }: Builder, names: readonly string[]): Promise<string[]> {
+  const ids: string[] = [];
+  for (const name of names) {
+    try {
+      ids.push((await context.images.resolve(name)).id);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.kind !== "not-found") throw error;
+    }
+  }
+  return ids;
 }
 
 interface FinishedStage {
@@ -59,6 +73,7 @@ class StagedBuild implements Disposable {
     private readonly options: BuildOptions,
     files: FileTree,
     dockerfile: string,
+    cacheSources: readonly string[],
   ) {
     const { context, steps, platform, spoolDirectory } = builder;
     this.#dockerfile = parseDockerfile(dockerfile);
@@ -76,6 +91,10 @@ class StagedBuild implements Disposable {
       files,
       platform,
       spoolDirectory,
+      cacheSources: cacheSources.map((imageId) => {
+        this.#holds.push(context.images.hold(imageId));
+        return imageId;
+      }),
       imageOf: (reference) => this.#imageOf(reference),
       hold: (imageId) => this.#holds.push(context.images.hold(imageId)),
     };

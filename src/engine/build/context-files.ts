@@ -1,4 +1,5 @@
 /** The build context: a tar out of the request, spooled and indexed, without what .dockerignore names. */
+import { FormatError } from "../../format/format-error.ts";
 import { invalid } from "../errors.ts";
 import { decompress } from "../images/decompress.ts";
 import { dockerignoreFilter } from "./copy/sources.ts";
@@ -21,7 +22,7 @@ export async function readContext(
   dockerfilePath: string,
 ): Promise<BuildContext> {
   const tree = new FileTree(spool);
-  await readTree(tree, decompress(archive, "the build context"));
+  await readArchive(tree, archive);
   const path = normalised(dockerfilePath);
   if (path === undefined) throw invalid(`the Dockerfile (${dockerfilePath}) must be within the build context`);
   // As dockerd: a Dockerfile named by default may be written small.
@@ -32,6 +33,14 @@ export async function readContext(
   const dockerfile = await readText(tree, node, DOCKERFILE_LIMIT);
   await removeIgnored(tree, path);
   return { tree, dockerfile };
+}
+
+async function readArchive(tree: FileTree, archive: AsyncIterable<Uint8Array>): Promise<void> {
+  try {
+    await readTree(tree, decompress(archive, "the build context"));
+  } catch (error) {
+    throw error instanceof FormatError ? invalid(`the build context cannot be read: ${error.message}`) : error;
+  }
 }
 
 /** A file of its own for one Dockerfile comes before the common one. */

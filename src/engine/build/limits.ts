@@ -13,7 +13,7 @@ export const STAGES_LIMIT = 100;
 /** One word after its variables were put in. */
 export const WORD_LIMIT = 256 * 1024;
 /** Characters of a value that `${x#pattern}` and the like look at: their cost grows with its square. */
-export const PATTERN_SUBJECT_LIMIT = 4096;
+export const PATTERN_SUBJECT_LIMIT = 1024;
 export const BUILD_ARGS_LIMIT = 1000;
 /** Exclusion patterns of one COPY, or sources of one. */
 export const COPY_WORDS_LIMIT = 1000;

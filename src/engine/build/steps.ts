@@ -26,6 +26,8 @@ export interface Build {
   files: FileTree;
   platform: Platform;
   spoolDirectory: string;
+  /** Ids of the images of --cache-from that are here. */
+  cacheSources: readonly string[];
   /** Image of a stage or of a registry, for COPY --from. */
   imageOf(reference: string): Promise<string>;
   /** Nobody may remove it while the build goes on. */
@@ -69,7 +71,7 @@ async function performRun(
   const told = state.args.environment(environment, true);
   const createdBy = [...(told.length === 0 ? [] : [`|${told.length}`, ...told]), ...commandLine].join(" ");
   const key = keyOf(createdBy, [instruction.network ?? "", instruction.command.form]);
-  if (await useCached(build, state, key)) return;
+  if (await useCached(build, state, key, createdBy)) return;
   state.imageId = await runCommand(
     build.context,
     build.options,
@@ -86,16 +88,31 @@ async function performLayer(
 ): Promise<void> {
   const createdBy = [...state.shell, `#(nop) ${step.comment}`].join(" ");
   const key = keyOf(createdBy, step.key);
-  if (await useCached(build, state, key)) return;
+  if (await useCached(build, state, key, createdBy)) return;
   state.imageId = await add(build, state, { createdBy, key, tar: step.tar });
 }
 
 const keyOf = (createdBy: string, more: readonly string[]): string => digestOf(JSON.stringify([createdBy, ...more]));
 
-async function useCached(build: Build, state: StageState, key: string): Promise<boolean> {
-  build.options.signal.throwIfAborted();
-  if (build.options.noCache) return false;
-  const id = build.steps.cached(state.imageId, key);
+async function useCached(build: Build, state: StageState, key: string, createdBy: string): Promise<boolean> {
+  const { steps, options, cacheSources } = build;
+  options.signal.throwIfAborted();
+  if (options.noCache) return false;
+  const parent = state.imageId;
+  const id =
+    options.cacheFrom.length === 0
+      ? steps.cached(parent, key)
+      : await steps.cachedFrom(
+          {
+            parent,
+            createdBy,
+            buildKey: key,
+            config: state.config,
+            sources: cacheSources,
+            announce: (made) => build.hold(made),
+          },
+          options.signal,
+        );
   if (id === undefined) return false;
   build.hold(id);
   await build.output.arrow("Using cache");

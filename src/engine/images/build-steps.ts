@@ -4,6 +4,7 @@ import { EngineError, notFound } from "../errors.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import { parseTime } from "../time.ts";
 import { addLayer } from "./add-layer.ts";
+import { cachedStep } from "./cache-from.ts";
 import type { Catalog, CatalogImage } from "./catalog.ts";
 import type { BuildStepImage, BuildSteps } from "./contract.ts";
 import type { DiskStore } from "./disk-store.ts";
@@ -28,15 +29,17 @@ export function makeBuildSteps(options: BuildStepsOptions): BuildSteps {
     if (image === undefined || image.record.hidden) throw notFound(`No such image: ${id}`);
     return image;
   };
+  const cached = (parent: string | undefined, buildKey: string): string | undefined => {
+    const made = [...catalog.images.values()].filter(
+      ({ record }) => record.parent === parent && record.buildKey === buildKey && !record.hidden,
+    );
+    made.sort((a, b) => (a.record.storedAt < b.record.storedAt ? 1 : -1));
+    return made[0]?.record.id;
+  };
   return {
     configurationOf: (imageId) => shown(imageId).configuration,
-    cached(parent, buildKey) {
-      const made = [...catalog.images.values()].filter(
-        ({ record }) => record.parent === parent && record.buildKey === buildKey && !record.hidden,
-      );
-      made.sort((a, b) => (a.record.storedAt < b.record.storedAt ? 1 : -1));
-      return made[0]?.record.id;
-    },
+    cached,
+    cachedFrom: (request, signal) => cachedStep(options, request, cached(request.parent, request.buildKey), signal),
     add: (step, signal) =>
       addLayer(options, { ...step, changes: [], comment: undefined, reference: undefined }, signal),
     async withFiles(imageId, work) {

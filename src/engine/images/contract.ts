@@ -82,12 +82,24 @@ export interface BuildSteps {
   configurationOf(imageId: string): ImageConfiguration;
   /** The newest image that this step made of this parent. */
   cached(parent: string | undefined, buildKey: string): string | undefined;
+  /** The same, out of the history of other images (--cache-from), which must be held. May have to make disks. */
+  cachedFrom(request: CachedStepRequest, signal: AbortSignal): Promise<string | undefined>;
   /** Answers the id; `announce` is called with it before others can see the image. */
   add(step: BuildStep, signal: AbortSignal): Promise<string>;
   /** Reads files of an image's disk while `work` runs. */
   withFiles<T>(imageId: string, work: (files: LayerBelow) => Promise<T>): Promise<T>;
   /** Images of steps that have no name and are not used by containers. Answers what was deleted and the bytes that came free. */
   prune(chosen: (image: BuildStepImage) => boolean): Promise<{ deleted: string[]; bytes: number }>;
+}
+
+export interface CachedStepRequest {
+  parent: string | undefined;
+  createdBy: string;
+  buildKey: string;
+  config: ImageConfiguration["config"];
+  /** Ids of the images to look in. */
+  sources: readonly string[];
+  announce(id: string): void;
 }
 
 export interface BuildStepImage {
