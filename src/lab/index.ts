@@ -34,9 +34,11 @@ import { NfcService } from "./server/nfc-service.ts";
 import { API_VERSION } from "./server/service-versions.ts";
 import { AuthorizationManager, knownPrivileges } from "./service/authorization-manager.ts";
 import { CustomFieldsManager } from "./service/custom-fields-manager.ts";
+import { DiagnosticManager, LogBook } from "./service/diagnostic-manager.ts";
+import { DistributedSwitchManager } from "./service/distributed-switch-manager.ts";
 import { ExtensionManager } from "./service/extension-manager.ts";
 import { addGuestOperations } from "./service/guest-operations.ts";
-import { LicenseManager, OptionManager } from "./service/minor-managers.ts";
+import { LicenseManager, OptionManager, StorageResourceManager } from "./service/minor-managers.ts";
 import { SearchIndex } from "./service/search-index.ts";
 import { ServiceInstance } from "./service/service-instance.ts";
 import { SessionManager } from "./service/session-manager.ts";
@@ -44,6 +46,7 @@ import { Authorization } from "./session/authorization.ts";
 import { ServiceTickets } from "./session/service-tickets.ts";
 import { Sessions } from "./session/sessions.ts";
 import { ROLES, Users } from "./session/users.ts";
+import { DatastoreNamespaceManager } from "./storage/datastore-namespace-manager.ts";
 import { FileLocks } from "./storage/file-locks.ts";
 import { FileManager } from "./storage/file-manager.ts";
 import { VirtualDiskManager } from "./storage/virtual-disk-manager.ts";
@@ -88,13 +91,14 @@ export interface Lab {
 
 /** Starts the lab from its folder of state. Rejects when the folder, a datastore or the port cannot be used. */
 export async function startLab(options: LabOptions): Promise<Lab> {
-  const { stateDirectory, personality, log } = options;
+  const { stateDirectory, personality } = options;
   const store = await InventoryStore.open(stateDirectory, personality);
   const certificate = await loadServerCertificate(stateDirectory, certificateHosts(options.listen.host));
   const journal = await Journal.open(stateDirectory);
   let known: Inventory | undefined;
   const hypervisor = await options.hypervisor(machineEvents(() => known));
   const context = makeContext(options, store, certificate, hypervisor);
+  const { log } = context;
   const users = new Users();
   users.add(options.username, options.password, ROLES.administrator);
   for (const user of options.readOnlyUsers ?? []) users.add(user.username, user.password, ROLES.readOnly);
@@ -114,6 +118,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   await loadStored(context);
   await store.save();
   await adoptRunning(context);
+  for (const { autoStart, name } of inventory.hosts) {
+    if (!autoStart.enabled) continue;
+    void autoStart.start().catch((error: Error) => log(`VMs of ${name} do not start: ${error.message}`));
+  }
   const server = await LabServer.listen(
     {
       certificate,
@@ -136,6 +144,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     async close() {
       await server.close();
       sessions.close();
+      for (const vm of inventory.virtualMachines) vm.withdrawQuestion();
+      context.tasks.cancelWaiting();
       await context.tasks.settled();
       await store.save();
       await hypervisor.dispose({ stopMachines: false });
@@ -172,6 +182,7 @@ function makeContext(
   const naming = namingOf(options.personality);
   const content = managerReferences(options.personality);
   const tasks = new TaskManager(registry, content.taskManager, naming.task);
+  const logBook = new LogBook();
   let inventory: Inventory | undefined;
   return {
     registry,
@@ -185,7 +196,11 @@ function makeContext(
     locks: new FileLocks(),
     stateDirectory: options.stateDirectory,
     certificate,
-    log: options.log,
+    log: (line) => {
+      logBook.add(line);
+      options.log(line);
+    },
+    logBook,
     listen: { ...options.listen },
     content,
     get inventory(): Inventory {
@@ -225,6 +240,17 @@ function managerReferences(personality: Personality) {
     virtualDiskManager: reference("VirtualDiskManager", "virtualDiskManager", "ha-vdiskmanager"),
     ovfManager: reference("OvfManager", "OvfManager", "ha-ovf-manager"),
     perfManager: reference("PerformanceManager", "PerfMgr", "ha-perfmgr"),
+    diagnosticManager: reference("DiagnosticManager", "DiagMgr", "ha-diagnosticmgr"),
+    datastoreNamespaceManager: reference(
+      "DatastoreNamespaceManager",
+      "DatastoreNamespaceManager",
+      "ha-datastore-namespace-manager",
+    ),
+    storageResourceManager: reference(
+      "StorageResourceManager",
+      "StorageResourceManager",
+      "ha-storage-resource-manager",
+    ),
     guestOperationsManager: reference(
       "GuestOperationsManager",
       "guestOperationsManager",
@@ -235,6 +261,7 @@ function managerReferences(personality: Personality) {
       ? {
           customFieldsManager: { type: "CustomFieldsManager", value: "CustomFieldsManager" },
           extensionManager: { type: "ExtensionManager", value: "ExtensionManager" },
+          dvSwitchManager: { type: "DistributedVirtualSwitchManager", value: "DVSManager" },
         }
       : {}),
   };
@@ -275,6 +302,10 @@ function addServices(
   registry.add(new VirtualDiskManager(context, content.virtualDiskManager));
   registry.add(new OvfManager(context, content.ovfManager));
   registry.add(new PerformanceManager(context, content.perfManager));
+  registry.add(new DiagnosticManager(context, content.diagnosticManager));
+  registry.add(new StorageResourceManager(context, content.storageResourceManager));
+  registry.add(new DatastoreNamespaceManager(context, content.datastoreNamespaceManager));
+  if (content.dvSwitchManager) registry.add(new DistributedSwitchManager(context, content.dvSwitchManager));
   addGuestOperations(context, content.guestOperationsManager);
   if (content.customFieldsManager) registry.add(new CustomFieldsManager(context, content.customFieldsManager));
   if (content.extensionManager) registry.add(new ExtensionManager(context, content.extensionManager));

@@ -182,7 +182,8 @@ export interface DiskStore {
   createChild(file: string, parent: string, capacityBytes?: number): Promise<void>;
   inspect(file: string): Promise<{ capacityBytes: number; allocatedBytes: number; parent?: string }>;
   extend(file: string, capacityBytes: number): Promise<void>;
-  copy(from: string, to: string): Promise<void>;
+  /** Blocks of zeros take no room in the copy, unless it shall have all of its room from the start. */
+  copy(from: string, to: string, options?: { allocateAll: boolean }): Promise<void>;
   /** Copies one link of a chain; the copy has the same parent. */
   copyLink(from: string, to: string): Promise<void>;
   /**

@@ -3,6 +3,7 @@ import type { DiskStore, Hypervisor } from "../hypervisor/contract.ts";
 import type { Reference } from "../model/data.ts";
 import type { Registry } from "../model/registry.ts";
 import type { ServerCertificate } from "../server/certificate.ts";
+import type { LogBook } from "../service/log-book.ts";
 import type { Authorization } from "../session/authorization.ts";
 import type { DatastoreFolder } from "../storage/datastore-folder.ts";
 import type { FileLocks } from "../storage/file-locks.ts";
@@ -27,6 +28,7 @@ export interface LabContext {
   readonly stateDirectory: string;
   readonly certificate: ServerCertificate;
   readonly log: (line: string) => void;
+  readonly logBook: LogBook;
   /** Set while the inventory is built. */
   inventory: Inventory;
   readonly listen: { host: string; port: number };

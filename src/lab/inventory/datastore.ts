@@ -100,6 +100,10 @@ export class Datastore extends Entity {
     this.changed("summary", "info");
   }
 
+  get capacityBytes(): number {
+    return this.#readSpace().capacity;
+  }
+
   #readSpace(): { capacity: number; free: number } {
     if (Date.now() - this.#space.time > SPACE_AGE_MILLISECONDS) {
       const status = statfsSync(this.folder.directory);

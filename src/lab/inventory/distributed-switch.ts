@@ -283,7 +283,7 @@ export class DistributedPortGroup extends Network {
   constructor(
     context: LabContext,
     private readonly stored: StoredGroup,
-    private readonly owner: DistributedSwitch,
+    readonly owner: DistributedSwitch,
   ) {
     super(
       context,

@@ -1,3 +1,12 @@
+import { AutoStartManager } from "../host/auto-start-manager.ts";
+import { CertificateManager } from "../host/certificate-manager.ts";
+import { DatastoreSystem } from "../host/datastore-system.ts";
+import { DateTimeSystem } from "../host/date-time-system.ts";
+import { FirewallSystem } from "../host/firewall-system.ts";
+import type { HostPart } from "../host/host-part.ts";
+import { ServiceSystem } from "../host/service-system.ts";
+import { StorageSystem } from "../host/storage-system.ts";
+import { VirtualNicManager } from "../host/virtual-nic-manager.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
 import { aboutInfo } from "../service/about.ts";
@@ -15,7 +24,9 @@ import type { Network } from "./network.ts";
 /** An ESXi host of the lab. All of them are this machine: each shows its processors and its memory. */
 export class Host extends Entity {
   readonly networkSystem: NetworkSystem;
+  readonly autoStart: AutoStartManager;
   readonly #browser: DatastoreBrowser;
+  readonly #parts: Record<string, HostPart>;
 
   constructor(
     context: LabContext,
@@ -33,6 +44,21 @@ export class Host extends Entity {
       own("HostDatastoreBrowser", "datastoreBrowser", "ha-host-datastorebrowser"),
       () => this.datastores,
     );
+    this.autoStart = new AutoStartManager(this, own("HostAutoStartManager", "autoStartManager", "ha-autostart-mgr"));
+    this.#parts = {
+      autoStartManager: this.autoStart,
+      storageSystem: new StorageSystem(this, own("HostStorageSystem", "storageSystem", "storageSystem")),
+      datastoreSystem: new DatastoreSystem(this, own("HostDatastoreSystem", "datastoreSystem", "ha-datastoresystem")),
+      firewallSystem: new FirewallSystem(this, own("HostFirewallSystem", "firewallSystem", "firewallSystem")),
+      serviceSystem: new ServiceSystem(this, own("HostServiceSystem", "serviceSystem", "serviceSystem")),
+      dateTimeSystem: new DateTimeSystem(this, own("HostDateTimeSystem", "dateTimeSystem", "dateTimeSystem")),
+      virtualNicManager: new VirtualNicManager(this, own("HostVirtualNicManager", "virtualNicManager", "ha-vnic-mgr")),
+      certificateManager: new CertificateManager(
+        this,
+        own("HostCertificateManager", "certificateManager", "ha-certificate-manager"),
+      ),
+    };
+    const partReferences = Object.entries(this.#parts).map(([name, part]) => [name, part.reference] as const);
     this.properties({
       runtime: () => this.#runtime(),
       summary: () => this.#summary(),
@@ -45,6 +71,7 @@ export class Host extends Entity {
         data("HostConfigManager", {
           networkSystem: this.networkSystem.reference,
           advancedOption: context.content.advancedOption,
+          ...Object.fromEntries(partReferences),
         }),
       vm: () => this.virtualMachines.map((vm) => vm.reference),
       datastore: () => this.datastores.map((store) => store.reference),
@@ -70,7 +97,9 @@ export class Host extends Entity {
 
   /** Puts the host and what belongs to it into the registry. */
   join(): void {
-    for (const object of [this, this.networkSystem, this.#browser]) this.registry.add(object);
+    for (const object of [this, this.networkSystem, this.#browser, ...Object.values(this.#parts)]) {
+      this.registry.add(object);
+    }
   }
 
   get datastores(): Datastore[] {

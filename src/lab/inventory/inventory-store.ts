@@ -24,6 +24,12 @@ export interface StoredHost {
   maintenance?: boolean;
 }
 
+/** VMs that are powered on when the lab starts, by their order. */
+export interface StoredAutoStart {
+  enabled: boolean;
+  virtualMachines: { id: string; order: number }[];
+}
+
 export interface StoredComputeResource {
   id: string;
   name: string;
@@ -118,6 +124,8 @@ interface Inventory {
   portGroups: StoredPortGroup[];
   hosts?: StoredHost[];
   computeResources?: StoredComputeResource[];
+  /** By the id of the host. */
+  autoStart?: Record<string, StoredAutoStart>;
   roles?: StoredRole[];
   permissions?: StoredPermission[];
   customFields?: StoredField[];

@@ -44,6 +44,8 @@ const OWN_OBJECT_METHODS = new Set([
   "CopyDatastoreFile_Task",
   "DeleteDatastoreFile_Task",
   "MakeDirectory",
+  "CreateDirectory",
+  "DeleteDirectory",
   "MoveDatastoreFile_Task",
   "SearchDatastoreSubFolders_Task",
   "SearchDatastore_Task",

@@ -25,6 +25,13 @@ export class OptionManager extends ManagedObject {
   }
 }
 
+/** Clusters of datastores (storage DRS) are not among what the lab has: clients find the manager, which refuses. */
+export class StorageResourceManager extends ManagedObject {
+  constructor(context: LabContext, reference: Reference) {
+    super(context.registry, reference);
+  }
+}
+
 export class LicenseManager extends ManagedObject {
   constructor(context: LabContext, reference: Reference) {
     super(context.registry, reference);
@@ -47,6 +54,22 @@ export class LicenseManager extends ManagedObject {
       licenses: () => [license],
       evaluation: () => data("LicenseManagerEvaluationInfo", { properties: [] }),
       licenseAssignmentManager: () => context.content.licenseAssignmentManager,
+    });
+    this.methods({
+      QueryLicenseUsage: () =>
+        data("LicenseUsageInfo", {
+          source: data("EvaluationLicenseSource", {}),
+          sourceAvailable: true,
+          reservationInfo: [],
+          featureInfo: [],
+        }),
+      DecodeLicense: (p) => {
+        if (p.licenseKey !== license.licenseKey) {
+          const licenseContent = String(p.licenseKey);
+          throw new LabFault("InvalidLicense", `'${licenseContent}' is no license of the lab.`, { licenseContent });
+        }
+        return license;
+      },
     });
   }
 

@@ -1,4 +1,5 @@
 import { LabFault, notSupported } from "../fault.ts";
+import { managementNic } from "../host/virtual-nic-manager.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Host } from "../inventory/host.ts";
 import type { PortSecurity, StoredPortGroup } from "../inventory/inventory-store.ts";
@@ -112,6 +113,7 @@ export class NetworkSystem extends ManagedObject {
     const [switches, portGroups] = [this.#switches, this.#portGroups];
     const policy = data("HostNetworkPolicy", {});
     return data("HostNetworkInfo", {
+      vnic: [managementNic()],
       vswitch: switches.map(({ name, numPorts }) =>
         data("HostVirtualSwitch", {
           name,

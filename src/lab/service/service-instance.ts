@@ -33,6 +33,9 @@ export class ServiceInstance extends ManagedObject {
         extensionManager: c.extensionManager,
         ovfManager: c.ovfManager,
         dvSwitchManager: c.dvSwitchManager,
+        diagnosticManager: c.diagnosticManager,
+        storageResourceManager: c.storageResourceManager,
+        datastoreNamespaceManager: c.datastoreNamespaceManager,
       });
     };
     this.properties({

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DataObject } from "../model/data.ts";
@@ -107,7 +107,7 @@ describe("VirtualDiskManager", () => {
   });
 
   test.each([
-    [{ ...SPEC, diskType: "eagerZeroedThick" }, "NotSupported"],
+    [{ ...SPEC, diskType: "rdm" }, "NotSupported"],
     [{ ...SPEC, adapterType: "other" }, "InvalidArgument"],
     [{ ...SPEC, capacityKb: 0 }, "InvalidArgument"],
     [{ ...SPEC, _type: "SeSparseVirtualDiskSpec" }, "NotSupported"],
@@ -129,7 +129,7 @@ describe("VirtualDiskManager", () => {
       name: "[ds] child.vmdk",
       includeParents: true,
     });
-    expect(infos).toMatchObject([{ parent: "[ds] base.vmdk" }, { "unit.name": "[ds] base.vmdk" }]);
+    expect(infos).toMatchObject([{ parent: "[ds] base.vmdk" }, { unit: { name: "[ds] base.vmdk" } }]);
     await fixture.call(disks, "CopyVirtualDisk_Task", { sourceName: "[ds] child.vmdk", destName: "[ds] copy.vmdk" });
     const copy = await fixture.context.disks.inspect(at("copy.vmdk"));
     expect(copy.capacityBytes).toBe(4096 * 1024);
@@ -137,6 +137,47 @@ describe("VirtualDiskManager", () => {
     await fixture.call(disks, "MoveVirtualDisk_Task", { sourceName: "[ds] child.vmdk", destName: "[ds] moved.vmdk" });
     expect(existsSync(at("child.vmdk"))).toBe(false);
     await fixture.call(disks, "DeleteVirtualDisk_Task", { name: "[ds] base.vmdk" });
+  });
+
+  test("inflates and shrinks, and keeps content and UUID", async () => {
+    await makeDisk("[ds] a.vmdk");
+    const write = Bun.spawnSync(["qemu-io", "-c", "write -P 0x41 512k 64k", "-c", "write -z 1M 64k", at("a.vmdk")]);
+    expect(write.exitCode).toBe(0);
+    const uuid = await fixture.call(disks, "QueryVirtualDiskUuid", { name: "[ds] a.vmdk" });
+    const kind = async () =>
+      (
+        (await fixture.call(disks, "QueryVirtualDiskInfo_Task", { name: "[ds] a.vmdk", includeParents: false })) as {
+          diskType: string;
+        }[]
+      )[0]?.diskType;
+    const check = async (): Promise<void> => {
+      expect(Bun.spawnSync(["qemu-img", "check", at("a.vmdk")]).exitCode).toBe(0);
+      const read = Bun.spawnSync(["qemu-io", "-r", "-c", "read -P 0x41 512k 64k", at("a.vmdk")]);
+      expect(read.stdout.toString()).not.toContain("verification failed");
+      expect(await fixture.call(disks, "QueryVirtualDiskUuid", { name: "[ds] a.vmdk" })).toBe(uuid);
+    };
+    const size = (): number => statSync(at("a.vmdk")).size;
+    const thin = size();
+    await fixture.call(disks, "InflateVirtualDisk_Task", { name: "[ds] a.vmdk" });
+    expect(size()).toBeGreaterThanOrEqual(2 * 1024 * 1024);
+    expect(await kind()).toBe("eagerZeroedThick");
+    await check();
+    await fixture.call(disks, "ShrinkVirtualDisk_Task", { name: "[ds] a.vmdk" });
+    expect(size()).toBeLessThanOrEqual(thin);
+    expect(await kind()).toBe("thin");
+    await check();
+    await fixture.call(disks, "ZeroFillVirtualDisk_Task", { name: "[ds] a.vmdk" });
+    const zeros = Bun.spawnSync(["qemu-io", "-r", "-c", "read -P 0 0 2M", at("a.vmdk")]);
+    expect(zeros.stdout.toString()).not.toContain("verification failed");
+    await fixture.call(disks, "CreateVirtualDisk_Task", {
+      name: "[ds] thick.vmdk",
+      spec: { ...SPEC, diskType: "eagerZeroedThick" },
+    });
+    expect(statSync(at("thick.vmdk")).size).toBeGreaterThanOrEqual(2 * 1024 * 1024);
+    const child = { childName: "[ds] c.vmdk", parentName: "[ds] a.vmdk", isLinkedClone: true };
+    await fixture.call(disks, "CreateChildDisk_Task", child);
+    await failsWith(fixture.call(disks, "InflateVirtualDisk_Task", { name: "[ds] a.vmdk" }), "CannotDeleteFile");
+    await failsWith(fixture.call(disks, "InflateVirtualDisk_Task", { name: "[ds] c.vmdk" }), "NotSupported");
   });
 
   test("keeps a UUID", async () => {

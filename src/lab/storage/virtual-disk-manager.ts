@@ -6,10 +6,10 @@ import type { Long } from "../../vsphere/vim25/index.ts";
 import { fileAlreadyExists, invalidArgument, LabFault, notSupported } from "../fault.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, type Parameters, sessionOf } from "../model/managed-object.ts";
-import { changeDiskDatabase, diskParts, readDiskDescription } from "./disk-description.ts";
+import { changeDiskDatabase, type DiskDescription, diskParts, readDiskDescription } from "./disk-description.ts";
 import { commitFile, moveFile, removeFile, requireParentDirectory } from "./file-operations.ts";
 import { asFileFault, type DatastoreFile, type FilePrivilege, locate, type StorageContext } from "./storage-context.ts";
-import { checkCapacity, checkDiskSpec, checkDiskUuid } from "./virtual-disk-spec.ts";
+import { type CheckedSpec, checkCapacity, checkDiskSpec, checkDiskUuid } from "./virtual-disk-spec.ts";
 import { openWorkDirectory } from "./work-area.ts";
 
 const SINGLE = { path: "name", datacenter: "datacenter" };
@@ -19,15 +19,8 @@ const CHILD = { path: "childName", datacenter: "childDatacenter" };
 const PARENT = { path: "parentName", datacenter: "parentDatacenter" };
 /** Longest chain of parents that is told. */
 const CHAIN_LIMIT = 255;
-/** Methods that only make sense for disks whose blocks are allocated in advance. */
-const BLOCK_METHODS = [
-  "InflateVirtualDisk_Task",
-  "EagerZeroVirtualDisk_Task",
-  "ZeroFillVirtualDisk_Task",
-  "ShrinkVirtualDisk_Task",
-  "DefragmentVirtualDisk_Task",
-  "QueryVirtualDiskFragmentation",
-];
+/** In the disk database of a disk that has all of its room; others are thin. */
+const THICK = { "ddb.thinProvisioned": "0" };
 
 type Names = { path: string; datacenter: string };
 
@@ -41,10 +34,12 @@ export class VirtualDiskManager extends ManagedObject {
     this.methods({
       CreateVirtualDisk_Task: async (p, call) => {
         const target = await this.#newDisk(p, call, SINGLE);
-        const { capacityBytes, adapterType } = checkDiskSpec(p.spec as DataObject, "spec");
+        const { capacityBytes, adapterType, allocateAll } = checkDiskSpec(p.spec as DataObject, "spec");
         if (capacityBytes === undefined) throw invalidArgument("spec.capacityKb", "A new disk needs a capacity.");
         return this.#run(call, target, () =>
-          this.#make(target, false, adapterType, (file) => context.disks.create(file, capacityBytes)),
+          this.#make(target, false, { adapterType, allocateAll }, (file) =>
+            this.#create(file, capacityBytes, allocateAll),
+          ),
         );
       },
       CreateChildDisk_Task: async (p, call) => {
@@ -66,9 +61,7 @@ export class VirtualDiskManager extends ManagedObject {
       CopyVirtualDisk_Task: async (p, call) => {
         const [from, to] = await this.#pair(p, call);
         const spec = p.destSpec === undefined ? undefined : checkDiskSpec(p.destSpec as DataObject, "destSpec");
-        return this.#run(call, to, () =>
-          this.#copy(from, to, p.force === true, spec?.capacityBytes, spec?.adapterType),
-        );
+        return this.#run(call, to, () => this.#copy(from, to, p.force === true, spec));
       },
       MoveVirtualDisk_Task: async (p, call) => {
         const [from, to] = await this.#pair(p, call);
@@ -93,8 +86,70 @@ export class VirtualDiskManager extends ManagedObject {
         const target = await this.#locate(p, call, SINGLE, "Datastore.Browse");
         return this.#run(call, target, () => this.#info(target, p.includeParents === true));
       },
-      ...Object.fromEntries(BLOCK_METHODS.map((name) => [name, refuseBlockMethod(name)])),
+      InflateVirtualDisk_Task: (p, call) => this.#rewriting(p, call, true),
+      EagerZeroVirtualDisk_Task: (p, call) => this.#rewriting(p, call, true),
+      ShrinkVirtualDisk_Task: (p, call) => this.#rewriting(p, call, false),
+      DefragmentVirtualDisk_Task: (p, call) => this.#rewriting(p, call, undefined),
+      QueryVirtualDiskFragmentation: async (p, call) => {
+        await requireDisk(await this.#locate(p, call, SINGLE, "Datastore.Browse"));
+        return 0;
+      },
+      ZeroFillVirtualDisk_Task: async (p, call) => {
+        const target = await this.#locate(p, call, SINGLE, "Datastore.FileManagement");
+        return this.#run(call, target, async () => {
+          const { capacityBytes } = await context.disks.inspect(target.file);
+          await this.#rewrite(target, isThick(await requireDisk(target)), (file, allocateAll) =>
+            this.#create(file, capacityBytes, allocateAll),
+          );
+        });
+      },
     });
+  }
+
+  async #create(file: string, capacityBytes: number, allocateAll: boolean): Promise<void> {
+    const { disks } = this.context;
+    if (!allocateAll) return disks.create(file, capacityBytes);
+    const empty = `${file}.empty`;
+    await disks.create(empty, capacityBytes);
+    await disks.copy(empty, file, { allocateAll });
+    await disks.remove(empty);
+  }
+
+  /** Makes a disk anew out of its own content: with all of its room, without blocks of zeros, or as it was. */
+  async #rewriting(p: Parameters, call: Call, allocateAll: boolean | undefined): Promise<Reference> {
+    const target = await this.#locate(p, call, SINGLE, "Datastore.FileManagement");
+    return this.#run(call, target, async () => {
+      const thick = allocateAll ?? isThick(await requireDisk(target));
+      await this.#rewrite(target, thick, (file, all) =>
+        this.context.disks.copy(target.file, file, { allocateAll: all }),
+      );
+    });
+  }
+
+  /** The new file takes the disk's name in one step, so that there is always one of the two. It keeps the disk's database. */
+  async #rewrite(
+    target: DatastoreFile,
+    allocateAll: boolean,
+    make: (file: string, allocateAll: boolean) => Promise<void>,
+  ): Promise<void> {
+    const { descriptor } = await requireDisk(target);
+    const { parent } = await this.context.disks.inspect(target.file);
+    if (parent !== undefined) throw notSupported("a child disk; consolidate it into its parent first.");
+    const owner = `rewrite ${randomUUID()}`;
+    this.context.inventory.relations.requireNoChildren(target.file, target.display);
+    this.context.locks.acquire(owner, { read: [], write: [target.file] }, () => target.display);
+    const work = await openWorkDirectory(target.datastore.folder);
+    try {
+      const file = join(work.directory, "disk.vmdk");
+      await make(file, allocateAll);
+      const kept = [...descriptor.database].filter(([key]) => key !== "ddb.thinProvisioned");
+      await changeDiskDatabase(file, { ...Object.fromEntries(kept), ...(allocateAll ? THICK : {}) });
+      this.context.locks.release(owner);
+      commitFile(this.context, file, target, true);
+    } finally {
+      this.context.locks.release(owner);
+      await work.dispose();
+    }
   }
 
   async #locate(p: Parameters, call: Call, names: Names, privilege: FilePrivilege): Promise<DatastoreFile> {
@@ -129,7 +184,7 @@ export class VirtualDiskManager extends ManagedObject {
   async #make(
     target: DatastoreFile,
     force: boolean,
-    adapterType: string | undefined,
+    kind: { adapterType?: string; allocateAll?: boolean },
     make: (file: string) => Promise<void>,
   ): Promise<string> {
     await requireParentDirectory(target);
@@ -140,7 +195,8 @@ export class VirtualDiskManager extends ManagedObject {
       await make(file);
       await changeDiskDatabase(file, {
         "ddb.uuid": newDiskUuid(),
-        ...(adapterType === undefined ? {} : { "ddb.adapterType": adapterType }),
+        ...(kind.adapterType === undefined ? {} : { "ddb.adapterType": kind.adapterType }),
+        ...(kind.allocateAll === true ? THICK : {}),
       });
       commitFile(this.context, file, target, force);
     } finally {
@@ -168,26 +224,22 @@ export class VirtualDiskManager extends ManagedObject {
   }
 
   /** The copy of a child disk stands alone: it holds what the whole chain shows. */
-  async #copy(
-    from: DatastoreFile,
-    to: DatastoreFile,
-    force: boolean,
-    capacityBytes?: number,
-    adapterType?: string,
-  ): Promise<string> {
+  async #copy(from: DatastoreFile, to: DatastoreFile, force: boolean, spec?: CheckedSpec): Promise<string> {
     await requireDisk(from);
     const { disks, locks } = this.context;
     const owner = `copy ${randomUUID()}`;
     locks.acquire(owner, { read: [from.file], write: [] }, () => from.display);
     try {
       const before = await disks.inspect(from.file);
-      if (capacityBytes !== undefined && capacityBytes < before.capacityBytes) {
+      const capacityBytes = spec?.capacityBytes ?? before.capacityBytes;
+      if (capacityBytes < before.capacityBytes) {
         throw invalidArgument("destSpec.capacityKb", "A copy cannot be smaller than its source.");
       }
-      return await this.#make(to, force, adapterType, async (file) => {
-        await disks.copy(from.file, file);
-        if (capacityBytes !== undefined && capacityBytes > before.capacityBytes)
-          await disks.extend(file, capacityBytes);
+      const grows = capacityBytes > before.capacityBytes;
+      if (grows && spec?.allocateAll) throw notSupported("a larger copy that is not thin; extend it, then inflate it.");
+      return await this.#make(to, force, spec ?? {}, async (file) => {
+        await disks.copy(from.file, file, { allocateAll: spec?.allocateAll === true });
+        if (grows) await disks.extend(file, capacityBytes);
       });
     } finally {
       locks.release(owner);
@@ -216,6 +268,8 @@ export class VirtualDiskManager extends ManagedObject {
         throw invalidArgument("newCapacityKb", "A disk cannot be made smaller.");
       }
       if (capacityBytes > before.capacityBytes) await this.context.disks.extend(target.file, capacityBytes);
+      // The new room is not allocated.
+      await changeDiskDatabase(target.file, { "ddb.thinProvisioned": "1" });
     });
   }
 
@@ -268,8 +322,8 @@ export class VirtualDiskManager extends ManagedObject {
       const { parent }: { parent?: string } = await this.context.disks.inspect(file);
       infos.push(
         data("VirtualDiskInfo", {
-          "unit.name": this.#display(file),
-          diskType: "thin",
+          unit: data("VirtualDiskUnit", { name: this.#display(file) }),
+          diskType: isThick(await readDiskDescription(file)) ? "eagerZeroedThick" : "thin",
           parent: parent === undefined ? undefined : this.#display(parent),
         }),
       );
@@ -304,9 +358,7 @@ function diskFault(error: unknown, target: DatastoreFile): unknown {
   return asFileFault(error, target);
 }
 
-const refuseBlockMethod = (name: string) => (): never => {
-  throw notSupported(`${name}: the disks of the lab are sparse files whose blocks are allocated as they are written.`);
-};
+const isThick = ({ descriptor }: DiskDescription): boolean => descriptor.database.get("ddb.thinProvisioned") === "0";
 
 /** VMware's disks begin with `60 00 C2 9`. */
 const newDiskUuid = (): string => checkDiskUuid(`6000c29${randomBytes(13).toString("hex").slice(1)}`);

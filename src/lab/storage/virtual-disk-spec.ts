@@ -1,4 +1,4 @@
-/** Which kinds of disks the lab can make. Its disks are sparse files: they are thin and grow as they are written. */
+/** Which kinds of disks the lab can make. Its disks are sparse files: thin ones grow as they are written, the others have all of their room. */
 import { CAPACITY_LIMIT } from "../../format/vmdk/sparse-extent.ts";
 import { type Long, toNumber } from "../../vsphere/vim25/index.ts";
 import { invalidArgument, notSupported } from "../fault.ts";
@@ -11,12 +11,20 @@ const ADAPTERS = new Map([
   ["busLogic", "buslogic"],
   ["ide", "ide"],
 ]);
-const DISK_TYPES = new Set(["thin", "sparseMonolithic"]);
+/** Disk types, and whether a disk of the type has all of its room from the start. */
+const DISK_TYPES: ReadonlyMap<string, boolean> = new Map([
+  ["thin", false],
+  ["sparseMonolithic", false],
+  ["thick", true],
+  ["preallocated", true],
+  ["eagerZeroedThick", true],
+]);
 
 export interface CheckedSpec {
   /** Undefined in a copy that keeps the capacity. */
   capacityBytes: number | undefined;
   adapterType: string;
+  allocateAll: boolean;
 }
 
 /** Checks a VirtualDiskSpec; says why when the lab cannot make such a disk. */
@@ -25,8 +33,9 @@ export function checkDiskSpec(spec: DataObject, parameter: string): CheckedSpec 
     throw notSupported(`a disk with a ${spec._type}; use a FileBackedVirtualDiskSpec.`);
   }
   const diskType = String(spec.diskType);
-  if (!DISK_TYPES.has(diskType)) {
-    throw notSupported(`the disks of the lab are thin; diskType '${diskType}' cannot be made, use 'thin'.`);
+  const allocateAll = DISK_TYPES.get(diskType);
+  if (allocateAll === undefined) {
+    throw notSupported(`diskType '${diskType}'; the lab has ${[...DISK_TYPES.keys()].join(", ")}.`);
   }
   const adapterType = ADAPTERS.get(String(spec.adapterType));
   if (adapterType === undefined) {
@@ -39,7 +48,7 @@ export function checkDiskSpec(spec: DataObject, parameter: string): CheckedSpec 
   }
   const capacityBytes =
     spec.capacityKb === undefined ? undefined : checkCapacity(spec.capacityKb as Long, `${parameter}.capacityKb`);
-  return { capacityBytes, adapterType };
+  return { capacityBytes, adapterType, allocateAll };
 }
 
 /** KiB as bytes, within what a disk can have. */

@@ -40,11 +40,8 @@ export class Task extends ManagedObject {
     this.properties({ info: () => this.#info() });
     this.methods({
       CancelTask: () => {
-        if (!this.#cancel) {
-          throw new LabFault("NotSupported", "The task cannot be canceled: its steps must finish together.");
-        }
-        this.#cancelled = true;
-        this.#cancel(new LabFault("RequestCanceled", "The task was canceled by a user."));
+        if (this.cancel()) return;
+        throw new LabFault("NotSupported", "The task cannot be canceled: its steps must finish together.");
       },
     });
   }
@@ -63,6 +60,14 @@ export class Task extends ManagedObject {
   progress(percent: number): void {
     this.#progress = Math.round(percent);
     this.changed("info");
+  }
+
+  /** false: it does not wait for anything. */
+  cancel(): boolean {
+    if (!this.#cancel) return false;
+    this.#cancelled = true;
+    this.#cancel(new LabFault("RequestCanceled", "The task was canceled by a user."));
+    return true;
   }
 
   /** While a task waits it can be cancelled: `cancel` makes what it waits for fail with the fault. Without it, no more. */
@@ -184,6 +189,11 @@ export class TaskManager extends ManagedObject {
     this.#running.add(running);
     void running.finally(() => this.#running.delete(running));
     return reference;
+  }
+
+  /** Ends the tasks that wait for something that may never come. */
+  cancelWaiting(): void {
+    for (const task of this.#tasks) task.cancel();
   }
 
   /** Resolves when no task runs any more. */

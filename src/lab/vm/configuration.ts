@@ -8,6 +8,8 @@ export interface Configuration {
   /** BIOS UUID and vCenter's instance UUID, lower case. */
   uuid: string;
   instanceUuid: string;
+  /** Where the VM was when it got its UUID; another product's `.vmx` may not say. */
+  locationUuid?: string;
   guestId: string;
   hardwareVersion: string;
   annotation: string;

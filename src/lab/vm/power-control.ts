@@ -1,10 +1,11 @@
 import { rm } from "node:fs/promises";
-import { LabFault } from "../fault.ts";
+import { LabFault, notSupported } from "../fault.ts";
 import type { RunningMachine } from "../hypervisor/contract.ts";
 import { inMaintenance } from "../inventory/placement.ts";
 import type { Configuration } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
 import { discardsWrites, machineDefinition } from "./machine-definition.ts";
+import { settleIdentity } from "./moved-or-copied.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 import type { PowerState } from "./vm-properties.ts";
 
@@ -30,22 +31,24 @@ export class PowerControl {
   /** `from.stateFile`: memory of a snapshot, which is kept. */
   async on(from?: { stateFile: string }): Promise<void> {
     const { vm } = this;
-    const { context, configuration } = vm;
+    const { context } = vm;
     if (vm.powerState === "poweredOn") throw invalidPowerState("poweredOn", vm.powerState);
-    if (configuration.template) {
+    if (vm.configuration.template) {
       throw new LabFault(
         "NotSupported",
         "The operation is not supported on the object: a template cannot be powered on.",
       );
     }
-    if (configuration.cpus > context.inventory.facts.threads) {
+    if (vm.configuration.cpus > context.inventory.facts.threads) {
       throw new LabFault(
         "GenericVmConfigFault",
-        `The VM has ${configuration.cpus} CPUs but the host only ${context.inventory.facts.threads}; give it fewer.`,
+        `The VM has ${vm.configuration.cpus} CPUs but the host only ${context.inventory.facts.threads}; give it fewer.`,
         { reason: "Too many CPUs" },
       );
     }
     if (vm.host.inMaintenanceMode) throw inMaintenance(vm.host);
+    await settleIdentity(vm);
+    const { configuration } = vm;
     context.events.post("VmStartingEvent", vm, `${vm.name} on ${vm.host.name} is starting`);
     const { folder, path } = vm.home;
     const directory = await folder.resolve(path);
@@ -133,6 +136,16 @@ export class PowerControl {
   }
 
   async shutdownGuest(): Promise<void> {
+    await this.#withTools().requestShutdown();
+  }
+
+  /** What only VMware Tools can do: the tether in a guest of the lab answers the power button, nothing else. */
+  requireTools(method: string): never {
+    this.#withTools();
+    throw notSupported(`${method}: the guest answers ShutdownGuest only; use ResetVM_Task or SuspendVM_Task.`);
+  }
+
+  #withTools(): RunningMachine {
     const { vm } = this;
     if (vm.powerState !== "poweredOn" || !vm.machine) throw invalidPowerState("poweredOn", vm.powerState);
     if (!vm.toolsRunning) {
@@ -141,7 +154,7 @@ export class PowerControl {
         "Cannot complete operation because VMware Tools is not running in this virtual machine.",
       );
     }
-    await vm.machine.requestShutdown();
+    return vm.machine;
   }
 
   /** The hypervisor says that the machine is gone: by its guest, by a crash, or by an operation of ours that knows already. */

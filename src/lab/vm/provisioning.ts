@@ -14,6 +14,7 @@ import { planDeviceChanges } from "./device/device-changes.ts";
 import { deviceEnvironment } from "./device-environment.ts";
 import { describeDisk, makeDiskFiles } from "./disk-files.ts";
 import { VolatileGuestInfo } from "./guest-info.ts";
+import { locationUuid } from "./moved-or-copied.ts";
 import { removeOwnFiles } from "./removal.ts";
 import { needsConsolidation } from "./snapshot/consolidate.ts";
 import { VirtualMachine } from "./virtual-machine.ts";
@@ -137,7 +138,8 @@ export async function install(
   await mkdir(directory, { recursive: true });
   let made: MadeDisks | undefined;
   try {
-    made = await make(directory);
+    const fresh = await make(directory);
+    made = { ...fresh, configuration: { ...fresh.configuration, locationUuid: locationUuid(home.vmPathName) } };
     const host = chooseHost(context, placement, home.vmPathName, made.configuration);
     await writeAtomically(vmxFile, formatVmx(toVmx(made.configuration)));
     const vm = await enroll(context, parent, { pool: placement.pool, host }, home.vmPathName, made.configuration);

@@ -20,10 +20,12 @@ import { disksOf } from "./device/device-changes.ts";
 import type { VolatileGuestInfo } from "./guest-info.ts";
 import { invalidPowerState, PowerControl } from "./power-control.ts";
 import { provisioningMethods } from "./provisioning-methods.ts";
+import type { Question } from "./question.ts";
 import { reconfigure } from "./reconfigure.ts";
 import { destroyVirtualMachine, unregisterVirtualMachine } from "./removal.ts";
 import { snapshotMethods } from "./snapshot/snapshot-methods.ts";
 import { SnapshotTree } from "./snapshot/snapshot-tree.ts";
+import { upgradeHardware } from "./upgrade.ts";
 import {
   capability,
   configInfo,
@@ -63,6 +65,7 @@ export class VirtualMachine extends Entity {
   #consolidationNeeded = false;
   #configuration: Configuration;
   #busy: Reference | undefined;
+  #question: Question | undefined;
   #config: DataObject | undefined;
   /** Bytes that the disks take, as last measured. */
   #committed = 0;
@@ -138,6 +141,23 @@ export class VirtualMachine extends Entity {
   resolveOwn(name: string): Promise<string> {
     const { folder, path } = this.home;
     return folder.resolve(`${path}/${name}`);
+  }
+
+  /** Waits for a client to answer. RequestCanceled when the lab stops before. */
+  async ask(question: Question): Promise<string> {
+    this.#question = question;
+    this.touch("runtime", "summary");
+    this.context.events.post("VmMessageEvent", this, `${this.name}: ${question.text}`, { message: question.text });
+    try {
+      return await question.answer;
+    } finally {
+      this.#question = undefined;
+      this.touch("runtime", "summary");
+    }
+  }
+
+  withdrawQuestion(): void {
+    this.#question?.withdraw();
   }
 
   get consolidationNeeded(): boolean {
@@ -237,6 +257,10 @@ export class VirtualMachine extends Entity {
       ResetVM_Task: task(() => this.power.reset()),
       SuspendVM_Task: task(() => this.power.suspend()),
       ShutdownGuest: () => this.power.shutdownGuest(),
+      RebootGuest: () => this.power.requireTools("RebootGuest"),
+      StandbyGuest: () => this.power.requireTools("StandbyGuest"),
+      UpgradeVM_Task: (p, call) =>
+        this.exclusive(call.method, call, () => upgradeHardware(this, p.version as string | undefined)),
       TerminateVM: () => this.power.off(),
       ReconfigVM_Task: (p, call) => {
         const spec = p.spec as DataObject;
@@ -257,6 +281,10 @@ export class VirtualMachine extends Entity {
       ...snapshotMethods(this),
       ...provisioningMethods(this),
       RefreshStorageInfo: () => this.touch("storage", "summary", "layoutEx"),
+      AnswerVM: (p) => {
+        if (!this.#question) throw new LabFault("ConcurrentAccess", "The VM asks nothing now.");
+        this.#question.give(p.questionId as string, p.answerChoice as string);
+      },
       Reload: () => this.touch(...DEVICE_DEPENDENT),
     });
   }
@@ -269,6 +297,7 @@ export class VirtualMachine extends Entity {
       configuration,
       extraConfig: configuration === this.#configuration ? this.effectiveExtraConfig() : configuration.extraConfig,
       consolidationNeeded: this.#consolidationNeeded,
+      question: this.#question?.info,
       vmPathName: this.vmPathName,
       powerState: this.powerState,
       host: this.host.reference,

@@ -19,6 +19,7 @@ export interface VmView {
   suspendTime: Date | undefined;
   toolsRunning: boolean;
   consolidationNeeded: boolean;
+  question: DataObject | undefined;
   cpuMhz: number;
   storage: { committed: number; uncommitted: number };
   references: BackingReferences;
@@ -102,6 +103,7 @@ export function runtimeInfo(view: VmView): DataObject {
     recordReplayState: "inactive",
     onlineStandby: false,
     consolidationNeeded: view.consolidationNeeded,
+    question: view.question,
     cryptoState: undefined,
   });
 }
@@ -122,6 +124,7 @@ export function guestInfo(view: VmView): DataObject {
   return data("GuestInfo", {
     ...toolsFields(view),
     toolsVersion: "0",
+    disk: [],
     guestId: view.toolsRunning ? view.configuration.guestId : undefined,
     guestFamily: view.toolsRunning ? "linuxGuest" : undefined,
     guestFullName: view.toolsRunning ? guestFullName(view.configuration.guestId) : undefined,

@@ -18,6 +18,7 @@ const KNOWN = new Set([
   "cpuid.coresPerSocket",
   "memSize",
   "uuid.bios",
+  "uuid.location",
   "vc.uuid",
   "checkpoint.vmState",
 ]);
@@ -36,6 +37,7 @@ export function toVmx(configuration: Configuration): [string, string][] {
     ["memSize", String(c.memoryMB)],
     ["uuid.bios", vmxUuid(c.uuid)],
     ["vc.uuid", vmxUuid(c.instanceUuid)],
+    ...(c.locationUuid === undefined ? [] : [["uuid.location", vmxUuid(c.locationUuid)] as [string, string]]),
     [`${OWN}cpu`, JSON.stringify(c.cpu)],
     [`${OWN}memory`, JSON.stringify(c.memory)],
     [`${OWN}created`, c.createDate.toISOString()],
@@ -70,6 +72,7 @@ export function fromVmx(entries: Map<string, string>, fallbackName: string): Con
     name: take("displayName") ?? fallbackName,
     uuid: plainUuid(take("uuid.bios")),
     instanceUuid: plainUuid(take("vc.uuid")),
+    ...(rest.has("uuid.location") ? { locationUuid: plainUuid(take("uuid.location")) } : {}),
     guestId: take("guestOS") ?? DEFAULT_GUEST,
     hardwareVersion: version ? `vmx-${version.padStart(2, "0")}` : DEFAULT_HARDWARE_VERSION,
     annotation: take("annotation") ?? "",

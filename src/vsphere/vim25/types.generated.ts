@@ -3,6 +3,7 @@
 import type { AnyValue, Long, ManagedObjectReference } from "./values.ts";
 
 export type ArrayUpdateOperation = "add" | "remove" | "edit";
+export type AutoStartWaitHeartbeatSetting = "yes" | "no" | "systemDefault";
 export type DasVmPriority = "disabled" | "low" | "medium" | "high";
 export type DrsBehavior = "manual" | "partiallyAutomated" | "fullyAutomated";
 export type EventFilterSpecRecursionOption = "self" | "children" | "all";
@@ -132,6 +133,26 @@ export interface AuthorizationRole {
   name: string;
   info: Description;
   privilege?: string[];
+}
+
+export interface AutoStartDefaults {
+  _type?: "AutoStartDefaults";
+  enabled?: boolean;
+  startDelay?: number;
+  stopDelay?: number;
+  waitForHeartbeat?: boolean;
+  stopAction?: string;
+}
+
+export interface AutoStartPowerInfo {
+  _type?: "AutoStartPowerInfo";
+  key: ManagedObjectReference<"VirtualMachine">;
+  startOrder: number;
+  startDelay: number;
+  waitForHeartbeat: AutoStartWaitHeartbeatSetting;
+  startAction: string;
+  stopDelay: number;
+  stopAction: string;
 }
 
 export interface BadUsernameSessionEvent extends SessionEventFields {
@@ -2228,6 +2249,12 @@ export interface HostAccountSpecFields {
 }
 export type HostAccountSpec = (HostAccountSpecFields & { _type: "HostAccountSpec" }) | HostPosixAccountSpec;
 
+export interface HostAutoStartManagerConfig {
+  _type?: "HostAutoStartManagerConfig";
+  defaults?: AutoStartDefaults;
+  powerInfo?: AutoStartPowerInfo[];
+}
+
 export interface HostBIOSInfo {
   _type?: "HostBIOSInfo";
   biosVersion?: string;
@@ -2409,6 +2436,16 @@ export interface HostCapability {
   cimSupported?: boolean;
   npivSupported?: boolean;
   entitlementSupported?: boolean;
+}
+
+export interface HostCertificateManagerCertificateInfo {
+  _type?: "HostCertificateManagerCertificateInfo";
+  kind?: string;
+  issuer?: string;
+  notBefore?: Date;
+  notAfter?: Date;
+  subject?: string;
+  status: string;
 }
 
 export interface HostCommunicationFields extends RuntimeFaultFields {}
@@ -4085,6 +4122,11 @@ export interface HostVirtualNicConnection {
 export interface HostVirtualNicIpRouteSpec {
   _type?: "HostVirtualNicIpRouteSpec";
   ipRouteConfig?: HostIpRouteConfig;
+}
+
+export interface HostVirtualNicManagerInfo {
+  _type?: "HostVirtualNicManagerInfo";
+  netConfig?: VirtualNicManagerNetConfig[];
 }
 
 export interface HostVirtualNicOpaqueNetworkSpec {
@@ -6803,7 +6845,7 @@ export interface VirtualDiskFlatVer2BackingOption extends VirtualDeviceFileBacki
 
 export interface VirtualDiskInfo {
   _type?: "VirtualDiskInfo";
-  "unit.name": string;
+  unit: VirtualDiskUnit;
   diskType: string;
   parent?: string;
 }
@@ -6964,6 +7006,11 @@ export interface VirtualDiskSpecFields {
   adapterType: string;
 }
 export type VirtualDiskSpec = (VirtualDiskSpecFields & { _type: "VirtualDiskSpec" }) | DeviceBackedVirtualDiskSpec | FileBackedVirtualDiskSpec;
+
+export interface VirtualDiskUnit {
+  _type?: "VirtualDiskUnit";
+  name: string;
+}
 
 export interface VirtualDiskVFlashCacheConfigInfo {
   _type?: "VirtualDiskVFlashCacheConfigInfo";
@@ -8349,6 +8396,14 @@ export interface VirtualNVMEControllerOption extends VirtualControllerOptionFiel
   sharing?: string[];
 }
 
+export interface VirtualNicManagerNetConfig {
+  _type?: "VirtualNicManagerNetConfig";
+  nicType: string;
+  multiSelectAllowed: boolean;
+  candidateVnic?: HostVirtualNic[];
+  selectedVnic?: HostVirtualNic[];
+}
+
 export interface VirtualPCIController extends VirtualControllerFields {
   _type: "VirtualPCIController";
 }
@@ -9247,6 +9302,8 @@ export interface DataTypes {
   AuthorizationDescription: AuthorizationDescription;
   AuthorizationPrivilege: AuthorizationPrivilege;
   AuthorizationRole: AuthorizationRole;
+  AutoStartDefaults: AutoStartDefaults;
+  AutoStartPowerInfo: AutoStartPowerInfo;
   BadUsernameSessionEvent: BadUsernameSessionEvent;
   BaseConfigInfo: BaseConfigInfo;
   BaseConfigInfoBackingInfo: BaseConfigInfoBackingInfo;
@@ -9517,10 +9574,12 @@ export interface DataTypes {
   GuestWindowsProgramSpec: GuestWindowsProgramSpec;
   HealthSystemRuntime: HealthSystemRuntime;
   HostAccountSpec: HostAccountSpec;
+  HostAutoStartManagerConfig: HostAutoStartManagerConfig;
   HostBIOSInfo: HostBIOSInfo;
   HostBlockAdapterTargetTransport: HostBlockAdapterTargetTransport;
   HostBlockHba: HostBlockHba;
   HostCapability: HostCapability;
+  HostCertificateManagerCertificateInfo: HostCertificateManagerCertificateInfo;
   HostCommunication: HostCommunication;
   HostConfigFault: HostConfigFault;
   HostConfigManager: HostConfigManager;
@@ -9715,6 +9774,7 @@ export interface DataTypes {
   HostVirtualNicConfig: HostVirtualNicConfig;
   HostVirtualNicConnection: HostVirtualNicConnection;
   HostVirtualNicIpRouteSpec: HostVirtualNicIpRouteSpec;
+  HostVirtualNicManagerInfo: HostVirtualNicManagerInfo;
   HostVirtualNicOpaqueNetworkSpec: HostVirtualNicOpaqueNetworkSpec;
   HostVirtualNicSpec: HostVirtualNicSpec;
   HostVirtualSwitch: HostVirtualSwitch;
@@ -10133,6 +10193,7 @@ export interface DataTypes {
   VirtualDiskSparseVer2BackingInfo: VirtualDiskSparseVer2BackingInfo;
   VirtualDiskSparseVer2BackingOption: VirtualDiskSparseVer2BackingOption;
   VirtualDiskSpec: VirtualDiskSpec;
+  VirtualDiskUnit: VirtualDiskUnit;
   VirtualDiskVFlashCacheConfigInfo: VirtualDiskVFlashCacheConfigInfo;
   VirtualE1000: VirtualE1000;
   VirtualE1000Option: VirtualE1000Option;
@@ -10297,6 +10358,7 @@ export interface DataTypes {
   VirtualNVDIMMOption: VirtualNVDIMMOption;
   VirtualNVMEController: VirtualNVMEController;
   VirtualNVMEControllerOption: VirtualNVMEControllerOption;
+  VirtualNicManagerNetConfig: VirtualNicManagerNetConfig;
   VirtualPCIController: VirtualPCIController;
   VirtualPCIControllerOption: VirtualPCIControllerOption;
   VirtualPCIPassthrough: VirtualPCIPassthrough;
@@ -10751,12 +10813,14 @@ export interface ManagedTypes {
   HostAuthenticationStore: {
   };
   HostAutoStartManager: {
+    config: HostAutoStartManagerConfig;
   };
   HostBootDeviceSystem: {
   };
   HostCacheConfigurationManager: {
   };
   HostCertificateManager: {
+    certificateInfo: HostCertificateManagerCertificateInfo;
   };
   HostCpuSchedulerSystem: {
     value?: CustomFieldValue[];
@@ -10890,6 +10954,7 @@ export interface ManagedTypes {
   HostVirtualNicManager: {
     value?: CustomFieldValue[];
     availableField?: CustomFieldDef[];
+    info: HostVirtualNicManagerInfo;
   };
   HostVsanInternalSystem: {
   };
@@ -11264,6 +11329,8 @@ export interface Methods {
   AnswerVM: { on: ManagedObjectReference<"VirtualMachine">; parameters: { questionId: string; answerChoice: string; }; result: void; };
   AttachDisk_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { diskId: ID; datastore: ManagedObjectReference<"Datastore">; controllerKey?: number; unitNumber?: number; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   AttachTagToVStorageObject: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { id: ID; category: string; tag: string; }; result: void; };
+  AutoStartPowerOff: { on: ManagedObjectReference<"HostAutoStartManager">; parameters: {  }; result: void; };
+  AutoStartPowerOn: { on: ManagedObjectReference<"HostAutoStartManager">; parameters: {  }; result: void; };
   BrowseDiagnosticLog: { on: ManagedObjectReference<"DiagnosticManager">; parameters: { host?: ManagedObjectReference<"HostSystem">; key: string; start?: number; lines?: number; }; result: DiagnosticManagerLogHeader; };
   CancelRetrievePropertiesEx: { on: ManagedObjectReference<"PropertyCollector">; parameters: { token: string; }; result: void; };
   CancelTask: { on: ManagedObjectReference<"Task">; parameters: {  }; result: void; };
@@ -11439,6 +11506,7 @@ export interface Methods {
   RebootGuest: { on: ManagedObjectReference<"VirtualMachine">; parameters: {  }; result: void; };
   ReconcileDatastoreInventory_Task: { on: ManagedObjectReference<"VcenterVStorageObjectManager">; parameters: { datastore: ManagedObjectReference<"Datastore">; deepCleansing?: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconfigVM_Task: { on: ManagedObjectReference<"VirtualMachine">; parameters: { spec: VirtualMachineConfigSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };
+  ReconfigureAutostart: { on: ManagedObjectReference<"HostAutoStartManager">; parameters: { spec: HostAutoStartManagerConfig; }; result: void; };
   ReconfigureComputeResource_Task: { on: ManagedObjectReference<"ClusterComputeResource" | "ComputeResource">; parameters: { spec: ComputeResourceConfigSpec; modify: boolean; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconfigureDVPortgroup_Task: { on: ManagedObjectReference<"DistributedVirtualPortgroup">; parameters: { spec: DVPortgroupConfigSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };
   ReconfigureDvs_Task: { on: ManagedObjectReference<"DistributedVirtualSwitch" | "VmwareDistributedVirtualSwitch">; parameters: { spec: DVSConfigSpec; }; result: ManagedObjectReference<"Task">; taskResult: void; };

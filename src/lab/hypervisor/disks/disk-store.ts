@@ -8,7 +8,7 @@ import { type DiskStore, HypervisorError } from "../contract.ts";
 import { ChainReader } from "./chain-reader.ts";
 import { commitChild, copyLink, setParent } from "./chain-surgery.ts";
 import { type DiskFile, type DiskRoots, diskError, openDiskChain, openDiskFile } from "./disk-files.ts";
-import { fillFromChain, fillWithGrains, grainsOf } from "./flatten.ts";
+import { fillFromChain, fillWholly, fillWithGrains, grainsOf } from "./flatten.ts";
 import { createSparseDisk, extendSparseDisk } from "./sparse-writer.ts";
 
 /** Bytes of a block in `stat().blocks`. */
@@ -103,13 +103,13 @@ export function createDiskStore(options: { roots?: DiskRoots } = {}): DiskStore 
         else await extendFlatDisk(disk, capacitySectors);
       }),
 
-    copy: (from, to) =>
+    copy: (from, to, { allocateAll } = { allocateAll: false }) =>
       guard(to, `copy ${from} to`, async () => {
         const chain = await openDiskChain(from, roots);
         const reader = await ChainReader.open(chain);
         try {
           await createSparseDisk(to, { capacitySectors: chain[0]?.capacitySectors ?? 0 }, (handle, layout) =>
-            fillFromChain(reader, handle, layout),
+            allocateAll ? fillWholly(reader, handle, layout) : fillFromChain(reader, handle, layout),
           );
         } finally {
           await reader.close();

@@ -83,6 +83,21 @@ export function fillFromChain(reader: ChainReader, handle: FileHandle, layout: S
   return fillWithGrains(grainsOf(reader, layout.header.capacitySectors), handle, layout);
 }
 
+/** As `fillFromChain`, with a block of its own for every grain. */
+export function fillWholly(reader: ChainReader, handle: FileHandle, layout: SparseLayout): Promise<void> {
+  return fillWithGrains(everyGrain(reader, layout.header.capacitySectors), handle, layout);
+}
+
+async function* everyGrain(reader: ChainReader, capacitySectors: number) {
+  let next = 0;
+  for await (const grain of grainsOf(reader, capacitySectors)) {
+    for (; next < grain.sector; next += GRAIN_SECTORS) yield { sector: next, bytes: zeros };
+    yield grain;
+    next = grain.sector + GRAIN_SECTORS;
+  }
+  for (; next < capacitySectors; next += GRAIN_SECTORS) yield { sector: next, bytes: zeros };
+}
+
 /** Write grains, which come in rising order, behind the tables, and the tables. */
 export async function fillWithGrains(
   grains: AsyncIterable<{ sector: number; bytes: Uint8Array }>,

@@ -16,8 +16,9 @@ def add_internal_methods(tables):
         "VirtualDiskInfo",
         "vim.VirtualDiskManager.DiskInfo",
         "",
-        [name("unit.name"), name("diskType"), name("parent", OPTIONAL)],
+        [Field("unit", "VirtualDiskUnit", False, ""), name("diskType"), name("parent", OPTIONAL)],
     )
+    tables.data["VirtualDiskUnit"] = DataType("VirtualDiskUnit", "vim.VirtualDiskManager.DiskUnit", "", [name("name")])
     faults = ["FileFault", "InvalidDatastore"]
     tables.methods["QueryVirtualDiskInfo_Task"] = Method(
         "QueryVirtualDiskInfo_Task",
