@@ -136,6 +136,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     options.listen,
   );
   context.listen.port = server.port;
+  context.logBook.add(`The lab serves ${personality} with ${inventory.hosts.length} host(s) on port ${server.port}`);
   const shownHost = options.listen.host.includes(":") ? `[${options.listen.host}]` : options.listen.host;
   return {
     url: `https://${shownHost}:${server.port}/sdk`,

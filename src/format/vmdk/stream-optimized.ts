@@ -138,6 +138,17 @@ class ByteSource {
     return whole.subarray(0, length);
   }
 
+  /** Is there nothing more? */
+  async ended(): Promise<boolean> {
+    while (this.#length === 0) {
+      const { value, done } = await this.#stream.next();
+      if (done) return true;
+      this.#chunks.push(value);
+      this.#length += value.length;
+    }
+    return false;
+  }
+
   async skip(length: number): Promise<void> {
     for (let left = length; left > 0; left -= GRAIN_BYTES) await this.take(Math.min(left, GRAIN_BYTES));
   }
@@ -173,8 +184,13 @@ export async function decodeStreamOptimized(stream: AsyncIterable<Uint8Array>): 
   if (overhead < 1n || overhead > 65_536n) throw new VmdkError("its overhead is out of range");
   await source.skip((Number(overhead) - 1) * SECTOR);
   const capacitySectors = Number(capacity);
+  // qemu-img ends a disk without any data here, without a marker; its directory is in the overhead then, not in a footer.
+  const directoryFollows = view.getBigUint64(56, true) === DIRECTORY_AT_END;
+  if (!directoryFollows && (await source.ended())) return { capacitySectors, grains: nothing() };
   return { capacitySectors, grains: readGrains(source, capacitySectors) };
 }
+
+async function* nothing(): AsyncGenerator<never> {}
 
 async function* readGrains(source: ByteSource, capacitySectors: number) {
   let last = -1;

@@ -1,7 +1,9 @@
+import { notSupported } from "../fault.ts";
 import { type DataObject, data } from "../model/data.ts";
-import type { ManagedObject } from "../model/managed-object.ts";
+import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
 import { EnvironmentBrowser } from "../service/environment-browser.ts";
 import { DatastoreBrowser } from "../storage/datastore-browser.ts";
+import { clusterSettings, reconfigureCluster } from "./cluster-settings.ts";
 import type { LabContext } from "./context.ts";
 import type { Datastore } from "./datastore.ts";
 import { Entity } from "./entity.ts";
@@ -26,7 +28,7 @@ export class ComputeResource extends Entity {
       () => this.datastores,
     );
     const environment = { type: "EnvironmentBrowser", value: cluster ? `envbrowser${suffix}` : "ha-env-browser" };
-    this.environmentBrowser = new EnvironmentBrowser(context, environment, this.#browser.reference);
+    this.environmentBrowser = new EnvironmentBrowser(this, environment, this.#browser.reference);
     this.properties({
       resourcePool: () => this.rootPool.reference,
       host: () => this.hosts.map((host) => host.reference),
@@ -37,6 +39,14 @@ export class ComputeResource extends Entity {
       configurationEx: () => this.#configuration(cluster),
       lifecycleManaged: () => false,
       ...(cluster ? { summaryEx: () => this.#summary(true), configuration: () => this.#oldConfiguration() } : {}),
+    });
+    this.methods({
+      ReconfigureComputeResource_Task: (p, call) => {
+        if (!cluster) throw notSupported("a standalone host has no cluster settings.");
+        return context.tasks.run(call.method, this, sessionOf(call).user.name, () =>
+          reconfigureCluster(this, p.spec as DataObject),
+        );
+      },
     });
     this.rootPool = context.inventory.addPool(stored.rootPool, undefined, this, this);
   }
@@ -83,13 +93,24 @@ export class ComputeResource extends Entity {
   }
 
   #oldConfiguration(): DataObject {
-    return data("ClusterConfigInfo", { dasConfig: dasConfig(), drsConfig: drsConfig() });
+    return data("ClusterConfigInfo", {
+      dasConfig: dasConfig(),
+      drsConfig: drsConfig(),
+      rule: clusterSettings(this).rules,
+    });
   }
 
   #configuration(cluster: boolean): DataObject {
     const common = { vmSwapPlacement: "vmDirectory" };
     if (!cluster) return data("ComputeResourceConfigInfo", common);
-    return data("ClusterConfigInfoEx", { ...common, dasConfig: dasConfig(), drsConfig: drsConfig(), rule: [] });
+    const { rules, groups } = clusterSettings(this);
+    return data("ClusterConfigInfoEx", {
+      ...common,
+      dasConfig: dasConfig(),
+      drsConfig: drsConfig(),
+      rule: rules,
+      group: groups,
+    });
   }
 }
 

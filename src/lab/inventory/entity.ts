@@ -1,6 +1,7 @@
+import { method } from "../../vsphere/vim25/index.ts";
 import { LabFault } from "../fault.ts";
 import type { Reference } from "../model/data.ts";
-import { ManagedObject } from "../model/managed-object.ts";
+import { ManagedObject, type Method } from "../model/managed-object.ts";
 import type { Session } from "../session/sessions.ts";
 import { ROLES, userHolds } from "../session/users.ts";
 import type { LabContext } from "./context.ts";
@@ -13,6 +14,8 @@ const NAME_LIMIT = 80;
 export abstract class Entity extends ManagedObject {
   parent: Entity | undefined;
   #name: string;
+  /** Methods that solutions took out of use, with who did. As on vCenter they are usable again after a restart. */
+  readonly #disabledMethods = new Map<string, string>();
 
   constructor(
     readonly context: LabContext,
@@ -32,7 +35,7 @@ export abstract class Entity extends ManagedObject {
       effectiveRole: (session) =>
         session ? (context.authorization?.rolesOn(session.user, this) ?? [session.user.roleId]) : [ROLES.noAccess],
       permission: () => context.authorization?.permissionsOn(this) ?? [],
-      disabledMethod: () => [],
+      disabledMethod: () => [...this.#disabledMethods.keys()],
       recentTask: () => context.tasks.recent(this).map((task) => task.reference),
       declaredAlarmState: () => [],
       triggeredAlarmState: () => [],
@@ -51,6 +54,26 @@ export abstract class Entity extends ManagedObject {
       },
       Reload: () => undefined,
     });
+  }
+
+  disableMethods(names: readonly string[], source: string): void {
+    for (const name of names) {
+      if (method(name) === undefined)
+        throw new LabFault("InvalidArgument", `There is no method '${name}'.`, { invalidProperty: "method" });
+      this.#disabledMethods.set(name, source);
+    }
+    this.changed("disabledMethod");
+  }
+
+  enableMethods(names: readonly string[], source: string): void {
+    for (const name of names) if (this.#disabledMethods.get(name) === source) this.#disabledMethods.delete(name);
+    this.changed("disabledMethod");
+  }
+
+  override findMethod(name: string): Method | undefined {
+    const source = this.#disabledMethods.get(name);
+    if (source === undefined) return super.findMethod(name);
+    throw new LabFault("MethodDisabled", `The method is disabled by '${source}'`, { source });
   }
 
   /** Entities whose permissions hold here too. */

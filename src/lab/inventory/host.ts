@@ -10,6 +10,7 @@ import { VirtualNicManager } from "../host/virtual-nic-manager.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
 import { aboutInfo } from "../service/about.ts";
+import { hostCapability } from "../service/environment-browser.ts";
 import { NetworkSystem } from "../service/network-system.ts";
 import { DatastoreBrowser } from "../storage/datastore-browser.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
@@ -63,6 +64,7 @@ export class Host extends Entity {
       runtime: () => this.#runtime(),
       summary: () => this.#summary(),
       hardware: () => this.#hardware(),
+      capability: () => hostCapability(),
       licensableResource: () =>
         data("HostLicensableResourceInfo", {
           resource: [data("KeyAnyValue", { key: "numCpuPackages", value: 1 })],

@@ -24,6 +24,12 @@ export interface StoredHost {
   maintenance?: boolean;
 }
 
+/** ClusterGroupInfos and ClusterRuleInfos as clients gave them. */
+export interface StoredClusterSettings {
+  groups: DataObject[];
+  rules: DataObject[];
+}
+
 /** VMs that are powered on when the lab starts, by their order. */
 export interface StoredAutoStart {
   enabled: boolean;
@@ -124,6 +130,8 @@ interface Inventory {
   portGroups: StoredPortGroup[];
   hosts?: StoredHost[];
   computeResources?: StoredComputeResource[];
+  /** By the id of the cluster. */
+  clusterSettings?: Record<string, StoredClusterSettings>;
   /** By the id of the host. */
   autoStart?: Record<string, StoredAutoStart>;
   roles?: StoredRole[];

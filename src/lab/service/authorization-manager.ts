@@ -82,6 +82,17 @@ export class AuthorizationManager extends ManagedObject {
         }
       },
       RemoveEntityPermission: (p) => authorization.removePermission(this.#entity(p.entity), p.user as string),
+      DisableMethods: (p) => {
+        for (const entity of p.entity as Reference[]) {
+          const methods = (p.method as DataObject[]).map(({ method: name }) => String(name));
+          this.#entity(entity).disableMethods(methods, p.sourceId as string);
+        }
+      },
+      EnableMethods: (p) => {
+        for (const entity of p.entity as Reference[]) {
+          this.#entity(entity).enableMethods(p.method as string[], p.sourceId as string);
+        }
+      },
       HasPrivilegeOnEntity: (p, call) =>
         ((p.privId as string[] | undefined) ?? []).map((privilege) =>
           userHolds(sessionOf(call).user, privilege, p.entity as Reference),

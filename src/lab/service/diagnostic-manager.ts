@@ -32,8 +32,12 @@ export class DiagnosticManager extends ManagedObject {
         const { logBook } = context;
         const wanted = Math.min((p.lines as number | undefined) ?? PAGE_LIMIT, PAGE_LIMIT);
         const from = Math.min((p.start as number | undefined) ?? 1, logBook.end + 1);
-        const { start, lines } = logBook.read(from, Math.max(wanted, 0));
-        return data("DiagnosticManagerLogHeader", { lineStart: start, lineEnd: start + lines.length, lineText: lines });
+        const lines = logBook.read(from, Math.max(wanted, 0));
+        return data("DiagnosticManagerLogHeader", {
+          lineStart: from,
+          lineEnd: from + lines.length,
+          lineText: lines,
+        });
       },
     });
   }

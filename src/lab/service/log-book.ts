@@ -19,9 +19,12 @@ export class LogBook {
     return this.#dropped + this.#lines.length;
   }
 
-  /** At most `count` lines from number `start` on, or from the first that is still there. */
-  read(start: number, count: number): { start: number; lines: string[] } {
-    const first = Math.max(start, this.#dropped + 1);
-    return { start: first, lines: this.#lines.slice(first - this.#dropped - 1, first - this.#dropped - 1 + count) };
+  /** `count` lines from number `start` on, or to the end. Lines that are forgotten or never were are empty: clients count what they get. */
+  read(start: number, count: number): string[] {
+    const lines: string[] = [];
+    for (let number = start; number <= this.end && lines.length < count; number++) {
+      lines.push(this.#lines[number - this.#dropped - 1] ?? "");
+    }
+    return lines;
   }
 }

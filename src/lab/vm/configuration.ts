@@ -71,4 +71,7 @@ const GUEST_NAMES: Readonly<Record<string, string>> = {
   ubuntu64Guest: "Ubuntu Linux (64-bit)",
 };
 
+/** Guests that the lab knows by name; others are accepted too. */
+export const GUEST_IDS: readonly string[] = Object.keys(GUEST_NAMES);
+
 export const guestFullName = (guestId: string): string => GUEST_NAMES[guestId] ?? guestId;

@@ -2,6 +2,7 @@
 
 import { vimAllocation } from "../inventory/allocation.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
+import { falseUnless } from "../model/false-fields.ts";
 import { type Configuration, changeVersion, guestFullName } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
 import { type BackingReferences, vimDevices } from "./device/vim-devices.ts";
@@ -177,50 +178,16 @@ export function summary(view: VmView): DataObject {
   });
 }
 
-export function capability(): DataObject {
-  const no = [
-    "snapshotOperationsSupported",
-    "multipleSnapshotsSupported",
-    "snapshotConfigSupported",
-    "poweredOffSnapshotsSupported",
-    "memorySnapshotsSupported",
-    "revertToSnapshotSupported",
-    "quiescedSnapshotsSupported",
-    "disableSnapshotsSupported",
-    "lockSnapshotsSupported",
-    "consolePreferencesSupported",
-    "cpuFeatureMaskSupported",
-    "s1AcpiManagementSupported",
-    "settingScreenResolutionSupported",
-    "toolsAutoUpdateSupported",
-    "vmNpivWwnSupported",
-    "npivWwnOnNonRdmVmSupported",
-    "vmNpivWwnDisableSupported",
-    "vmNpivWwnUpdateSupported",
-    "swapPlacementSupported",
-    "toolsSyncTimeSupported",
-    "virtualMmuUsageSupported",
-    "diskSharesSupported",
-    "bootOptionsSupported",
-    "bootRetryOptionsSupported",
-    "settingVideoRamSizeSupported",
-    "settingDisplayTopologySupported",
-    "recordReplaySupported",
-    "changeTrackingSupported",
-    "hostBasedReplicationSupported",
-    "guestAutoLockSupported",
-    "memoryReservationLockSupported",
-    "featureRequirementSupported",
-    "poweredOnMonitorTypeChangeSupported",
-    "nestedHVSupported",
-    "vPMCSupported",
-  ];
-  return data("VirtualMachineCapability", {
-    ...Object.fromEntries(no.map((name) => [name, false])),
+export const capability = (): DataObject =>
+  falseUnless("VirtualMachineCapability", {
+    snapshotOperationsSupported: true,
+    multipleSnapshotsSupported: true,
+    poweredOffSnapshotsSupported: true,
+    memorySnapshotsSupported: true,
+    revertToSnapshotSupported: true,
+    bootOptionsSupported: true,
     multipleCoresPerSocketSupported: true,
-    seSparseDiskSupported: false,
   });
-}
 
 /** `layoutEx`: the VM's files with their keys. */
 export function layoutEx(view: VmView): DataObject {
