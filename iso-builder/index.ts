@@ -50,11 +50,10 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
   const machine = factsOf(options.architecture ?? "x86_64");
   const commandLine = kernelCommandLine(machine, options.kernelArguments ?? []);
   log(`reading the kernel from ${options.kernel.path}`);
-  const kernel = await openKernel(options.kernel, spool, options.rpmKeys);
+  const kernel = await openKernel(options.kernel, spool, machine.packageNames, options.rpmKeys);
   if (kernel.image.size > MAX_KERNEL_IMAGE) throw new Error("the kernel image is larger than 96 MiB");
   const squashfs = chooseCompression(options.compression ?? { method: "none" }, kernel.configuration);
   const fileSystem = squashfs === undefined ? "iso9660" : "squashfs";
-  if (kernel.package !== undefined) requireArchitecture(kernel.package, options.kernel.path, machine);
   const index = await ModuleIndex.of(kernel);
   const selection = selectModules(index, kernel.modules.keys(), {
     machine,
@@ -139,21 +138,16 @@ async function readPackages(
   const wanted = (file: string): boolean =>
     isZone(file) ? file === `usr/share/zoneinfo/${timezone}` : !leftOut.test(file);
   for (const path of [...new Set(paths)].sort()) {
-    const read = await readPackage(path, { spool, wanted, ...(rpmKeys !== undefined && { rpmKeys }) });
-    requireArchitecture(read, path, machine);
+    const read = await readPackage(path, {
+      spool,
+      wanted,
+      architectures: machine.packageNames,
+      ...(rpmKeys !== undefined && { rpmKeys }),
+    });
     log(`package ${read.name} ${read.version}${read.signedBy === undefined ? "" : `, signed by ${read.signedBy}`}`);
     packages.push(read);
   }
   return packages.sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function requireArchitecture(
-  { architecture }: { architecture: string },
-  path: string,
-  machine: ArchitectureFacts,
-): void {
-  if (machine.packageNames.has(architecture)) return;
-  throw new Error(`package ${path} is for ${architecture}, but the image is for ${machine.name}`);
 }
 
 function timezoneFile(timezone: string | undefined, packages: readonly ReadPackage[]): IsoNode | undefined {

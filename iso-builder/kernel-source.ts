@@ -33,11 +33,17 @@ const MAX_CONFIGURATION = 16 * 1024 ** 2;
 const wantedFiles = /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/;
 
 /** @throws Error when the source has no kernel or several, or the kernel lacks something essential */
-export async function openKernel(source: KernelSource, spool: Spool, rpmKeys?: RpmKeys): Promise<Kernel> {
+export async function openKernel(
+  source: KernelSource,
+  spool: Spool,
+  architectures: ReadonlySet<string>,
+  rpmKeys?: RpmKeys,
+): Promise<Kernel> {
   if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path, spool);
   const read = await readPackage(source.path, {
     spool,
     wanted: (path) => wantedFiles.test(path),
+    architectures,
     ...(rpmKeys !== undefined && { rpmKeys }),
   });
   const files = new Map<string, SpooledFile>();

@@ -16,7 +16,7 @@ const lateOptional = ["vmw_vmci", "vmw_vsock_vmci_transport"];
 
 /** Modules on the medium for later, loaded when something asks for them: network functions and file systems. */
 const keptFolders =
-  /^kernel\/(arch|crypto|lib|net\/(802|8021q|bridge|core|ipv4|ipv6|key|llc|netfilter|packet|sched|sctp|sunrpc|tls|unix|vmw_vsock|xfrm)|fs\/(autofs|cifs|dns_resolver|ext4|fat|fscache|fuse|isofs|jbd2|lockd|netfs|nfs|nfs_common|nls|overlayfs|smbfs_common|squashfs)|drivers\/(ata|cdrom))\//;
+  /^kernel\/(arch\/[^/]+\/crypto|crypto|lib|net\/(802|8021q|bridge|core|ipv4|ipv6|key|llc|netfilter|packet|sched|sctp|sunrpc|tls|unix|vmw_vsock|xfrm)|fs\/(autofs|cifs|dns_resolver|ext4|fat|fscache|fuse|isofs|jbd2|lockd|netfs|nfs|nfs_common|nls|overlayfs|smbfs_common|squashfs)|drivers\/(ata|cdrom))\//;
 /** Transports over hardware that no container VM has. */
 const neverKept = /\/(rpcrdma|smbdirect|.*_rdma|rdma_.*|hv_sock)\.ko$/;
 /** Single drivers kept for later, with what they depend on. */

@@ -20,6 +20,8 @@ export interface PackageReading {
   spool: Spool;
   /** Which files to take. */
   wanted: (path: string) => boolean;
+  /** Names of the architectures that the package may be for. */
+  architectures: ReadonlySet<string>;
   /** Where given, an RPM package must be signed by one of them. */
   rpmKeys?: RpmKeys;
 }
@@ -43,12 +45,18 @@ export async function readPackage(path: string, reading: PackageReading): Promis
   }
 }
 
+function requireArchitecture({ architecture }: { architecture: string }, fitting: ReadonlySet<string>): void {
+  if (!fitting.has(architecture))
+    throw new Error(`it is for ${architecture}, but the image is for ${[...fitting].join(", ")}`);
+}
+
 type Unhashed = Omit<ReadPackage, "sha256">;
 
-async function readDebPackage(path: string, { spool, wanted }: PackageReading): Promise<Unhashed> {
+async function readDebPackage(path: string, { spool, wanted, architectures }: PackageReading): Promise<Unhashed> {
   const files = new Map<string, IsoNode>();
   let control: DebControl | undefined;
   const entries = readDeb(Bun.file(path).stream(), (read) => {
+    requireArchitecture(read, architectures);
     control = read;
   });
   for await (const { header, body } of entries) {
@@ -71,13 +79,17 @@ async function readDebPackage(path: string, { spool, wanted }: PackageReading): 
   return { kind: "deb", name, version, architecture, files };
 }
 
-async function readRpmPackage(path: string, { spool, wanted, rpmKeys }: PackageReading): Promise<Unhashed> {
+async function readRpmPackage(
+  path: string,
+  { spool, wanted, architectures, rpmKeys }: PackageReading,
+): Promise<Unhashed> {
   const files = new Map<string, IsoNode>();
   /** Names of files with several names; the last one that comes brings the content. */
   const linked = new Map<number, string[]>();
   let described: RpmPackage | undefined;
   let signedBy: string | undefined;
   const entries = readRpm(Bun.file(path).stream(), async (read) => {
+    requireArchitecture(read, architectures);
     if (read.isSource) throw new Error("it is a source package");
     if (rpmKeys !== undefined) signedBy = await verifyRpmSignature(read, rpmKeys);
     described = read;
