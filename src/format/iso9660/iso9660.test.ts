@@ -162,7 +162,7 @@ describe("iso9660", () => {
       fc.asyncProperty(
         fc.array(fc.tuple(fc.integer({ min: 32_768, max: good.length - 1 }), fc.nat(255)), { maxLength: 20 }),
         async (damage) => {
-          const bytes = good.slice();
+          const bytes = new Uint8Array(good);
           for (const [at, value] of damage) bytes[at] = value;
           await list(bytes).catch((error) => expect(error).toBeInstanceOf(FormatError));
         },

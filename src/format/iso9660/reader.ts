@@ -26,6 +26,8 @@ const MAX_DIRECTORY_SIZE = 16 * 1024 ** 2;
 const MAX_ENTRIES = 200_000;
 const MAX_DEPTH = 64;
 const MAX_CONTINUATIONS = 8;
+/** Of all directories together: they could overlap, and each would be read whole. */
+const MAX_DIRECTORY_BYTES = 256 * 1024 ** 2;
 
 /**
  * Every entry of an image, parents before their children, with Rock Ridge names and attributes.
@@ -39,10 +41,13 @@ export async function* readIso(source: IsoSource): AsyncGenerator<IsoEntry, void
   const root = record(descriptor.subarray(156, 190));
   const visited = new Set<number>();
   let count = 0;
+  let directoryBytes = 0;
 
   async function* visit(directory: IsoEntry, depth: number): AsyncGenerator<IsoEntry> {
     if (depth > MAX_DEPTH || visited.has(directory.offset)) throw new FormatError("iso9660", "directories form a loop");
     visited.add(directory.offset);
+    directoryBytes += directory.size;
+    if (directoryBytes > MAX_DIRECTORY_BYTES) throw new FormatError("iso9660", "the directories are too large");
     for await (const entry of children(source, directory)) {
       if (++count > MAX_ENTRIES) throw new FormatError("iso9660", `more than ${MAX_ENTRIES} entries`);
       yield entry;
@@ -115,11 +120,9 @@ async function systemUse(source: IsoSource, first: Uint8Array): Promise<SystemUs
       const signature = text(bytes.subarray(at, at + 2));
       if (signature === "CE" && data.length >= 24) {
         const view: DataView = new DataView(data.buffer, data.byteOffset, data.byteLength);
-        next = await area(
-          source,
-          view.getUint32(0, true) * ISO_BLOCK + view.getUint32(8, true),
-          view.getUint32(16, true),
-        );
+        const length = view.getUint32(16, true);
+        if (length > ISO_BLOCK) throw new FormatError("iso9660", "a system use area continues for more than a block");
+        next = await area(source, view.getUint32(0, true) * ISO_BLOCK + view.getUint32(8, true), length);
       } else {
         entries.push({ signature, data });
       }

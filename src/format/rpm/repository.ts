@@ -36,8 +36,13 @@ export interface PrimaryPackage extends Required<RpmVersion> {
 const MAX_REPOMD = 1024 ** 2;
 const MAX_TEXT = 64 * 1024;
 const MAX_DEPTH = 32;
+/** Characters given to the parser at a time. */
+const MAX_PIECE = 64 * 1024;
 const MAX_PACKAGES = 200_000;
-const MAX_CAPABILITIES = 20_000_000;
+/** Capabilities and files of all packages; the largest distributions list about a million. */
+const MAX_CAPABILITIES = 4_000_000;
+/** Characters without an element or a text, such as one long attribute. */
+const MAX_SILENCE = 1024 ** 2;
 
 /** The files of a repository's metadata. @throws FormatError */
 export function readRepomd(xml: Uint8Array): RepositoryFile[] {
@@ -94,7 +99,10 @@ export async function readPrimary(
       if (path === "metadata/package/name") current.name = text;
       if (path === "metadata/package/arch") current.architecture = text;
       if (path === "metadata/package/checksum") current.checksum = { algorithm: attributes.type ?? "", value: text };
-      if (path === "metadata/package/format/file") current.files.push(text);
+      if (path === "metadata/package/format/file") {
+        if (++capabilities > MAX_CAPABILITIES) throw new FormatError("primary", "the packages list too many files");
+        current.files.push(text);
+      }
       if (path !== "metadata/package" || !architectures.includes(current.architecture)) return;
       if (current.name === "" || current.location === "" || current.checksum.value === "" || current.version === "") {
         throw new FormatError(
@@ -157,6 +165,7 @@ class ElementReader {
   readonly #path: { name: string; attributes: Record<string, string> }[] = [];
   readonly #format: string;
   #text = "";
+  #silence = 0;
 
   constructor(format: string, handlers: ElementHandlers) {
     this.#format = format;
@@ -167,6 +176,7 @@ class ElementReader {
       throw new FormatError(format, "the XML declares a document type");
     });
     this.#parser.on("opentag", ({ name, attributes }) => {
+      this.#silence = 0;
       if (this.#path.length >= MAX_DEPTH) throw new FormatError(format, "the XML is nested too deeply");
       this.#path.push({ name, attributes });
       this.#text = "";
@@ -177,6 +187,7 @@ class ElementReader {
       if (this.#text.length > MAX_TEXT) throw new FormatError(format, "a text is too long");
     });
     this.#parser.on("closetag", () => {
+      this.#silence = 0;
       handlers.close(this.#name(), this.#text.trim(), this.#path.at(-1)?.attributes ?? {});
       this.#path.pop();
       this.#text = "";
@@ -184,7 +195,12 @@ class ElementReader {
   }
 
   write(text: string): void {
-    this.#parser.write(text);
+    for (let at = 0; at < text.length; at += MAX_PIECE) {
+      const piece = text.slice(at, at + MAX_PIECE);
+      this.#silence += piece.length;
+      this.#parser.write(piece);
+      if (this.#silence > MAX_SILENCE) throw new FormatError(this.#format, "an element of the XML is too long");
+    }
   }
 
   end(): void {

@@ -1,0 +1,407 @@
+/**
+ * A fuzzer for every reader of foreign bytes: good inputs, damaged in the ways that hurt parsers. Each must end with a
+ * FormatError or a result, soon, and without taking memory by what the input claims. VCH_FUZZ_RUNS sets how many
+ * variants of each are tried, VCH_FUZZ_SEED which ones.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readAr } from "./ar/reader";
+import { cpioMember, cpioTrailer, fileType, readCpio } from "./cpio/newc";
+import { readDeb } from "./deb/reader";
+import { elfSection } from "./elf/section";
+import { FormatError } from "./format-error";
+import { bytesContent, type IsoDirectory, type IsoNode, isolinuxBoot, planIso, readIso, readIsoFile } from "./iso9660";
+import { authenticodeDigest, peSection, readPe } from "./pe";
+import { readPrimary, readRepomd, readRpm, readRpmKeys } from "./rpm";
+import { buildRpm, makeSigningKey, run } from "./rpm/testing/build-rpm";
+import { planSquashfs, SquashfsReader } from "./squashfs";
+import { type Compression, decompress } from "./stream/decompress";
+import { readTar, writeTar } from "./tar";
+
+const RUNS = Number(process.env.VCH_FUZZ_RUNS ?? 150);
+const SEED = Number(process.env.VCH_FUZZ_SEED ?? 20_260_101);
+const TEST_TIMEOUT_MS = 120_000;
+/** Generous, for slow machines: an input that loops takes for ever. */
+const ONE_INPUT_MS = 10_000;
+const MAX_PLAIN = 4 * 1024 ** 2;
+const MAX_GROWTH = 512 * 1024 ** 2;
+
+let folder = "";
+const seeds = new Map<string, Uint8Array[]>();
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "vch-hostile-"));
+  const tree = sampleTree();
+  const iso = planIso({ volumeId: "T", time: 0, root: tree });
+  seeds.set("iso9660", [await whole(iso.stream())]);
+  const squashfs: Uint8Array[] = [];
+  for (const compression of ["gzip", "zstd"] as const) {
+    const plan = planSquashfs({ root: tree, compression, level: 1, blockSize: 4096, time: 0, base: 96 });
+    const rest = await whole(plan.stream());
+    squashfs.push(Buffer.concat([plan.superblock(), rest]));
+  }
+  // One whose tables are not compressed: damage reaches what they say.
+  const made = join(folder, "mksquashfs");
+  await run(["mksquashfs", join(import.meta.dir, "ar"), made, ...plainSquashfs]);
+  seeds.set("squashfs", [...squashfs, await Bun.file(made).bytes()]);
+  const member = (name: string, mode: number, text: string) =>
+    cpioMember({ name, mode }, new TextEncoder().encode(text), 1);
+  const cpio = [member("dir", fileType.directory | 0o755, ""), member("dir/file", fileType.file | 0o644, "text")];
+  seeds.set("cpio", [Buffer.concat([...cpio, cpioTrailer()])]);
+  const files = join(folder, "files");
+  await run([
+    "sh",
+    "-c",
+    `mkdir -p "$1/DEBIAN" "$1/usr" && echo text > "$1/usr/file" && ln -s file "$1/usr/link"`,
+    "sh",
+    files,
+  ]);
+  await Bun.write(
+    join(files, "DEBIAN/control"),
+    "Package: p\nVersion: 1\nArchitecture: all\nMaintainer: m\nDescription: d\n",
+  );
+  const debs: Uint8Array[] = [];
+  for (const compression of ["none", "gzip", "xz", "zstd"]) {
+    const out = join(folder, `${compression}.deb`);
+    await run(["dpkg-deb", "--root-owner-group", `-Z${compression}`, "-b", files, out]);
+    debs.push(await Bun.file(out).bytes());
+  }
+  seeds.set("deb", debs);
+  seeds.set("ar", debs.slice(0, 1));
+  const tar = await whole(
+    writeTar(
+      (async function* () {
+        yield {
+          header: { name: `${"long/".repeat(60)}name`, type: "file" as const, size: 4 },
+          body: [new TextEncoder().encode("text")],
+        };
+        yield { header: { name: "link", type: "symlink" as const, linkName: "name" } };
+      })(),
+    ),
+  );
+  seeds.set("tar", [tar]);
+  await run(["rm", "-rf", join(files, "DEBIAN")]);
+  const rpms: Uint8Array[] = [];
+  for (const payload of ["w1.gzdio", "w1.zstdio"]) {
+    const path = await buildRpm(join(folder, payload), { name: "p", payload, root: files, head: ["Requires: q >= 1"] });
+    rpms.push(await Bun.file(path).bytes());
+    if (payload === "w1.gzdio") await run(["createrepo_c", "--quiet", "--compress-type=gz", join(folder, payload)]);
+  }
+  seeds.set("rpm", rpms);
+  const metadata = join(folder, "w1.gzdio", "repodata");
+  seeds.set("repomd", [await Bun.file(join(metadata, "repomd.xml")).bytes()]);
+  const primary = await run(["sh", "-c", `gzip -dc "$1"/*primary.xml.gz`, "sh", metadata]);
+  seeds.set("primary", [new TextEncoder().encode(primary)]);
+  seeds.set("keys", [new TextEncoder().encode((await makeSigningKey(join(folder, "keys"))).publicKey)]);
+  const source = join(folder, "a.c");
+  await Bun.write(source, "void start(void) {}\n");
+  const object = join(folder, "a.o");
+  await run(["clang", "--target=x86_64-linux-gnu", "-c", "-o", object, source]);
+  seeds.set("elf", [await Bun.file(object).bytes()]);
+  const program = join(folder, "a.efi");
+  await run([
+    "clang",
+    "--target=x86_64-unknown-windows",
+    "-nostdlib",
+    "-fuse-ld=lld",
+    "-Wl,-subsystem:efi_application",
+    "-Wl,-entry:start",
+    "-o",
+    program,
+    source,
+  ]);
+  seeds.set("pe", [await Bun.file(program).bytes()]);
+  const plain = new TextEncoder().encode("some text that repeats itself, some text that repeats itself\n".repeat(200));
+  for (const [kind, command] of [
+    ["gzip", ["gzip", "-c"]],
+    ["xz", ["xz", "-c"]],
+    ["lzma", ["xz", "--format=lzma", "-c"]],
+    ["zstd", ["zstd", "-q", "-c"]],
+  ] as const) {
+    const input = join(folder, "plain");
+    await Bun.write(input, plain);
+    seeds.set(kind, [Bun.spawnSync([...command, input]).stdout]);
+  }
+}, TEST_TIMEOUT_MS);
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const plainSquashfs = ["-comp", "gzip", "-noI", "-noD", "-no-fragments", "-no-xattrs", "-no-progress", "-quiet"];
+
+function sampleTree(): IsoDirectory {
+  const directory = (entries: Record<string, IsoNode>): IsoDirectory => ({
+    type: "directory",
+    mode: 0o755,
+    entries: new Map(Object.entries(entries)),
+  });
+  const file = (text: string): IsoNode => ({ type: "file", mode: 0o644, content: bytesContent(Buffer.from(text)) });
+  const isolinux = directory({
+    "isolinux.cfg": file("LABEL vch\n  LINUX /isolinux/vmlinuz\n  INITRD /isolinux/initrd\n  APPEND quiet\n"),
+    vmlinuz: file("kernel"),
+    initrd: file("initrd"),
+  });
+  const deep = directory({ a: directory({ b: directory({ c: file("c") }) }) });
+  const link: IsoNode = { type: "symlink", target: `../${"x".repeat(200)}/${"y".repeat(200)}` };
+  return directory({ isolinux, deep, link, large: file("0123456789".repeat(2000)), ["n".repeat(250)]: file("") });
+}
+
+async function whole(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of source) chunks.push(chunk.slice());
+  return Buffer.concat(chunks);
+}
+
+/** In pieces of odd sizes, as they come from a network. */
+async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0, size = 1; at < bytes.length; at += size, size = (size * 7 + 3) % 4099)
+    yield bytes.subarray(at, at + size);
+}
+
+async function drain(source: AsyncIterable<unknown>): Promise<void> {
+  for await (const item of source) {
+    const body = (item as { body?: AsyncIterable<Uint8Array> }).body;
+    if (body !== undefined) for await (const _ of body);
+  }
+}
+
+const readers: Record<string, (bytes: Uint8Array) => Promise<unknown>> = {
+  iso9660: async (bytes) => {
+    const source = new Blob([bytes as Uint8Array<ArrayBuffer>]);
+    for await (const entry of readIso(source)) {
+      expect(entry.path.split("/")).not.toContain("..");
+      if (entry.type === "file") await drain(readIsoFile(source, entry));
+    }
+    await isolinuxBoot(source);
+  },
+  squashfs: async (bytes) => {
+    const reader = await SquashfsReader.open(new Blob([bytes as Uint8Array<ArrayBuffer>]));
+    for await (const entry of reader.entries()) {
+      expect(entry.path.split("/")).not.toContain("..");
+      if (entry.type === "file") await drain(reader.content(entry));
+    }
+  },
+  cpio: (bytes) => drain(readCpio(pieces(bytes))),
+  tar: (bytes) => drain(readTar(pieces(bytes))),
+  ar: (bytes) => drain(readAr(pieces(bytes))),
+  deb: (bytes) => drain(readDeb(pieces(bytes), () => undefined)),
+  rpm: (bytes) => drain(readRpm(pieces(bytes), async () => undefined)),
+  keys: (bytes) => readRpmKeys(bytes),
+  repomd: async (bytes) => readRepomd(bytes),
+  primary: (bytes) => readPrimary(pieces(bytes), ["x86_64", "noarch"]),
+  elf: async (bytes) => elfSection(bytes, ".text"),
+  pe: async (bytes) => {
+    const { sections } = readPe(bytes);
+    for (const { name } of sections) peSection(bytes, name);
+    authenticodeDigest(bytes);
+  },
+  ...Object.fromEntries(
+    (["gzip", "xz", "lzma", "zstd"] satisfies Compression[]).map((kind) => [
+      kind,
+      (bytes: Uint8Array) => drain(decompress(pieces(bytes), kind, MAX_PLAIN)),
+    ]),
+  ),
+};
+
+/** A source of numbers that the seed decides: a counter that is mixed well. */
+function numbers(seed: number): (limit: number) => number {
+  let state = seed >>> 0;
+  return (limit) => {
+    state = (state + 0x6d2b_79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
+  };
+}
+
+const extremes = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff];
+
+/** Where an input's structure lies, with what comes before and after it; the rest is content or padding. */
+type Places = (bytes: Uint8Array) => [start: number, end: number][];
+
+const places: Record<string, Places> = {
+  // Volume descriptor with the root's record, then the directories, which follow the path tables.
+  iso9660: (bytes) => [
+    [16 * 2048 + 80, 16 * 2048 + 190],
+    [18 * 2048, Math.min(bytes.length, 40 * 2048)],
+  ],
+  squashfs: (bytes) => [
+    [4, 96],
+    [Math.max(96, bytes.length - 3000), bytes.length],
+  ],
+  ar: () => [[8, 68]],
+};
+
+const extremeTexts = ["ffffffff", "7fffffff", "00000000", "99999999", "-1", "77777777777", "\0", "../../etc/", "/"];
+
+/** One to four of: other bytes, extreme numbers and texts, pieces cut out, doubled or moved; seldom an early end. */
+function damaged(kind: string, good: Uint8Array, next: (limit: number) => number): Uint8Array {
+  // A copy: a Buffer's slice would share memory with it.
+  let bytes = new Uint8Array(good);
+  const ranges = places[kind]?.(good) ?? [];
+  const place = (): number => {
+    const range = ranges[next(ranges.length + 1)];
+    const at = range === undefined ? next(bytes.length) : range[0] + next(range[1] - range[0]);
+    return Math.min(at, bytes.length - 1);
+  };
+  for (let changes = 1 + next(4); changes > 0 && bytes.length > 0; changes--) {
+    const at = place();
+    switch (next(12)) {
+      case 0:
+        bytes = bytes.slice(0, next(bytes.length));
+        break;
+      case 1: {
+        const end = Math.min(bytes.length, at + next(600));
+        bytes = new Uint8Array(Buffer.concat([bytes.subarray(0, end), bytes.subarray(at, end), bytes.subarray(end)]));
+        break;
+      }
+      case 2:
+        bytes.copyWithin(place(), at, Math.min(bytes.length, at + next(64)));
+        break;
+      case 3:
+      case 4: {
+        const text = Buffer.from(extremeTexts[next(extremeTexts.length)] ?? "");
+        bytes.set(text.subarray(0, bytes.length - at), at);
+        break;
+      }
+      case 5:
+      case 6:
+      case 7: {
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        const value = extremes[next(extremes.length)] ?? 0;
+        if (at + 4 <= bytes.length) view.setUint32(at, value, next(2) === 0);
+        break;
+      }
+      case 8:
+      case 9:
+        bytes[at] = next(256);
+        break;
+      default:
+        bytes[at] = (bytes[at] ?? 0) ^ (1 << next(8));
+    }
+  }
+  if (kind === "tar") repairTar(bytes);
+  return bytes;
+}
+
+/** Puts right checksums into headers, as an attacker would: what is behind them is reached only so. */
+function repairTar(bytes: Uint8Array): void {
+  for (let at = 0; at + 512 <= bytes.length; at += 512) {
+    const header = bytes.subarray(at, at + 512);
+    if (Buffer.from(header.subarray(257, 262)).toString("latin1") !== "ustar") continue;
+    header.fill(0x20, 148, 156);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.set(Buffer.from(`${sum.toString(8).padStart(6, "0")}\0 `), 148);
+  }
+}
+
+describe("a damaged input ends with a FormatError or a result, soon, in bounded memory", () => {
+  for (const [kind, read] of Object.entries(readers)) {
+    test(
+      kind,
+      async () => {
+        const good = seeds.get(kind) ?? [];
+        expect(good).not.toBeEmpty();
+        // The seed itself must be good, or nothing but the first check would be reached.
+        for (const bytes of good) await read(bytes);
+        Bun.gc(true);
+        const before = process.memoryUsage.rss();
+        const next = numbers(SEED);
+        const variants = new Set<string>();
+        for (let index = 0; index < RUNS; index++) {
+          const hurt = damaged(kind, good[index % good.length] ?? new Uint8Array(0), next);
+          variants.add(Bun.hash(hurt).toString());
+          const begun = performance.now();
+          try {
+            await read(hurt);
+          } catch (error) {
+            if (error instanceof FormatError) continue;
+            await Bun.write(join(tmpdir(), `vch-hostile-${kind}.bin`), hurt);
+            throw error;
+          } finally {
+            expect(performance.now() - begun, `${kind}, variant ${index}`).toBeLessThan(ONE_INPUT_MS);
+          }
+        }
+        expect(process.memoryUsage.rss() - before).toBeLessThan(MAX_GROWTH);
+        // That the damage is not always the same one.
+        expect(variants.size).toBeGreaterThan(RUNS / 2);
+      },
+      TEST_TIMEOUT_MS,
+    );
+  }
+});
+
+describe("a decompression bomb is cut off at the limit", () => {
+  const zeros = 192 * 1024 ** 2;
+  for (const [kind, command] of [
+    ["gzip", "gzip -1"],
+    ["xz", "xz -0"],
+    ["lzma", "xz --format=lzma -0"],
+    ["zstd", "zstd -q -1"],
+  ] as const) {
+    test(
+      kind,
+      async () => {
+        const bomb = join(folder, `bomb.${kind}`);
+        await run(["sh", "-c", `head -c ${zeros} /dev/zero | ${command} > "$1"`, "sh", bomb]);
+        Bun.gc(true);
+        const before = process.memoryUsage.rss();
+        let peak = 0;
+        let plain = 0;
+        const consume = async () => {
+          for await (const chunk of decompress(Bun.file(bomb).stream(), kind, MAX_PLAIN)) {
+            plain += chunk.length;
+            peak = Math.max(peak, process.memoryUsage.rss() - before);
+          }
+        };
+        expect(consume()).rejects.toThrow(`inflates to more than ${MAX_PLAIN} bytes`);
+        await consume().catch(() => undefined);
+        expect(plain).toBeLessThanOrEqual(2 * MAX_PLAIN);
+        expect(peak).toBeLessThan(zeros / 2);
+      },
+      TEST_TIMEOUT_MS,
+    );
+  }
+});
+
+describe("inputs that are made to hurt", () => {
+  const list = (bytes: Uint8Array) => readers.iso9660?.(bytes);
+
+  test("ISO 9660: a directory that is its own child, and directories that overlap", async () => {
+    const iso = seeds.get("iso9660")?.[0] ?? new Uint8Array(0);
+    const view = new DataView(iso.buffer, iso.byteOffset);
+    const root = view.getUint32(16 * 2048 + 156 + 2, true);
+    // The record after those of the directory itself and its parent.
+    let at = root * 2048;
+    at += iso[at] ?? 0;
+    at += iso[at] ?? 0;
+    while (((iso[at + 25] ?? 0) & 2) === 0) at += iso[at] ?? 0;
+    view.setUint32(at + 2, root, true);
+    expect(list(iso)).rejects.toThrow("directories form a loop");
+  });
+
+  test("XML: entities, depth, endless attributes and texts", async () => {
+    const read = (text: string) => readPrimary(pieces(new TextEncoder().encode(text)), ["x86_64"]);
+    const entities = `<!DOCTYPE m [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><metadata>&b;</metadata>`;
+    expect(read(entities)).rejects.toThrow("declares a document type");
+    expect(read("<a>".repeat(100))).rejects.toThrow("nested too deeply");
+    expect(read(`<metadata a="${"x".repeat(3_000_000)}"/>`)).rejects.toThrow("too long");
+    expect(read(`<metadata><name>${"x".repeat(200_000)}</name></metadata>`)).rejects.toThrow("a text is too long");
+    expect(read(`<metadata><!--${"x".repeat(3_000_000)}--></metadata>`)).rejects.toThrow("too long");
+  });
+
+  test("cpio: sizes that are larger than the archive", async () => {
+    const archive = seeds.get("cpio")?.[0] ?? new Uint8Array(0);
+    archive.set(new TextEncoder().encode("ffffffff"), 54);
+    expect(readers.cpio?.(archive)).rejects.toBeInstanceOf(FormatError);
+    archive.set(new TextEncoder().encode("ffffffff"), 94);
+    expect(readers.cpio?.(archive)).rejects.toBeInstanceOf(FormatError);
+  });
+
+  test("squashfs: a block that inflates to more than a block", async () => {
+    const image = seeds.get("squashfs")?.[1] ?? new Uint8Array(0);
+    const bomb = Bun.zstdCompressSync(new Uint8Array(64 * 1024 ** 2), { level: 1 });
+    // Put where the content of the first file begins.
+    image.set(bomb.subarray(0, image.length - 96), 96);
+    await expect(readers.squashfs?.(image)).rejects.toBeInstanceOf(FormatError);
+  });
+});
