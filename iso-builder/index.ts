@@ -1,5 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
+import { elfInterpreter } from "../src/format/elf/interpreter";
 import { bytesContent, type IsoContent, type IsoFile, type IsoNode, planIso } from "../src/format/iso9660";
 import { planSquashfs } from "../src/format/squashfs";
 import { type ArchitectureFacts, factsOf } from "./architecture";
@@ -233,6 +234,7 @@ async function addBoot(
 
 async function addGuestPrograms(root: RootTree, options: IsoBuildOptions): Promise<void> {
   root.add("sbin/tether", { type: "file", mode: 0o755, content: await content(options.tether, "tether") });
+  await requireInterpreter(root, options.tether);
   root.add("sbin/launcher", { type: "file", mode: 0o755, content: await content(options.launcher, "launcher") });
   for (const file of options.addFiles ?? []) {
     root.add(file.path, { type: "file", mode: file.mode & 0o777, content: await content(file.content, file.path) });
@@ -255,6 +257,16 @@ async function readCertificates(path: string): Promise<string[]> {
       throw new Error(`${path} holds something that is not a certificate`, { cause: error });
     }
   });
+}
+
+/** The tether is linked to the C library, which comes out of a package. */
+async function requireInterpreter(root: RootTree, tether: string | Blob): Promise<void> {
+  const program = typeof tether === "string" ? Bun.file(tether) : tether;
+  const interpreter = elfInterpreter(await program.slice(0, 4096).bytes());
+  if (interpreter === undefined || root.has(interpreter)) return;
+  throw new Error(
+    `no package brings ${interpreter}, which starts the tether; give the package of the C library (Debian: libc6, Photon: glibc)`,
+  );
 }
 
 function addModules(root: RootTree, kernel: Kernel, index: ModuleIndex, selection: ModuleSelection): void {

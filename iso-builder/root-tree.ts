@@ -1,4 +1,8 @@
+import { posix } from "node:path";
 import { bytesContent, type IsoDirectory, type IsoNode } from "../src/format/iso9660";
+
+/** As many symlinks as Linux follows in one path. */
+const MAX_LINKS = 40;
 
 /** Folders that merged-/usr systems keep under /usr only; packages name them either way. */
 const merged = new Set(["bin", "sbin", "lib", "lib32", "lib64", "libx32"]);
@@ -37,6 +41,24 @@ export class RootTree {
     const parent = this.directory(parts.join("/"));
     if (parent.entries.has(name)) throw new Error(`two sources provide ${path}`);
     parent.entries.set(name, node);
+  }
+
+  /** Whether a program finds a file under an absolute path, through symlinks of the tree. */
+  has(path: string, links = 0): boolean {
+    let current: IsoNode = this.root;
+    const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+    for (const [index, part] of parts.entries()) {
+      if (current.type !== "directory") return false;
+      const next: IsoNode | undefined = current.entries.get(part);
+      if (next === undefined) return false;
+      if (next.type === "symlink") {
+        const before = next.target.startsWith("/") ? "" : parts.slice(0, index).join("/");
+        const rest = parts.slice(index + 1).join("/");
+        return links < MAX_LINKS && this.has(posix.normalize(`/${before}/${next.target}/${rest}`), links + 1);
+      }
+      current = next;
+    }
+    return true;
   }
 
   /** Where nobody brought libraries for `/lib64`, it is the same as `/lib`: Photon links its programs so. */

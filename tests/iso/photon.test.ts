@@ -7,7 +7,8 @@ import { bootPackages, defaultKernelPackage, fetchDebianPackages } from "../../i
 import { fetchPhoton, parsePhotonKernel, readKeyFiles } from "../../iso-builder/photon";
 import { verifyIso } from "../../iso-builder/verify";
 import { buildRpm, makeSigningKey, run } from "../../src/format/rpm/testing/build-rpm";
-import { boot, compileInit, standIn } from "./machine";
+import { bootGuest, compileTether } from "../tether/guest";
+import { boot, compileInit, efiFirmware, standIn } from "./machine";
 
 /**
  * A package repository in Photon's shape, made by rpmbuild, rpmsign and createrepo_c around Debian's kernel, and images out
@@ -23,6 +24,7 @@ let kernelRoot = "";
 let kernelDeb = "";
 let kernelVersion = "";
 let bootFiles: string[] = [];
+let libraryFile = "";
 let keyFile = "";
 let init = "";
 let key: Awaited<ReturnType<typeof makeSigningKey>>;
@@ -51,6 +53,7 @@ beforeAll(async () => {
   const packages = await fetchDebianPackages(cache, names);
   const path = (name: string) => packages.find((found) => found.name.startsWith(name))?.path ?? "";
   bootFiles = bootPackages().map(path);
+  libraryFile = path("libc6");
   kernelDeb = path("linux-image-");
   init = await compileInit(folder);
   kernelRoot = await unpack(kernelDeb, join(folder, "kernel"));
@@ -162,6 +165,14 @@ describe("an image out of a Photon repository", () => {
       );
       const extracted = join(folder, "vmlinuz");
       await run(["xorriso", "-osirrox", "on", "-indev", built.path, "-extract", "/isolinux/vmlinuz", extracted]);
+      const efi = join(folder, "efi.img");
+      await run(["xorriso", "-osirrox", "on", "-indev", built.path, "-extract", "/boot/efi.img", efi]);
+      await run(["fsck.fat", "-n", efi]);
+      expect(await run(["mdir", "-b", "-i", efi, "::/EFI/BOOT"])).toContain("::/EFI/BOOT/BOOTX64.EFI");
+      const initrd = join(folder, "initrd");
+      await run(["xorriso", "-osirrox", "on", "-indev", built.path, "-extract", "/isolinux/initrd", initrd]);
+      const members = (await run(["sh", "-c", 'zstd -dcq "$1" | cpio -t --quiet', "sh", initrd])).trim().split("\n");
+      expect(members).toEqual(expect.arrayContaining(["init", "medium.id", "modules.list", "dev/console"]));
       const original = await Bun.file(join(kernelRoot, `boot/vmlinuz-${kernelVersion}`)).bytes();
       expect(Buffer.from(original).equals(await Bun.file(extracted).bytes())).toBe(true);
     },
@@ -214,23 +225,48 @@ describe("an image out of a Photon repository", () => {
   );
 });
 
-test(
-  "a folder, a Debian package and an RPM package with the same kernel start the same",
-  async () => {
-    const rpm = join(repository, "RPMS", "linux-esx-6.1.10-2.ph5.x86_64.rpm");
-    const sizes: number[] = [];
-    for (const kernel of [
-      { kind: "directory", path: kernelRoot },
-      { kind: "deb", path: kernelDeb },
-      { kind: "rpm", path: rpm },
-    ] as const) {
-      const built = await build(kernel.kind, { kernel, compression: { method: "gzip", level: 1 } });
-      sizes.push(Math.round(built.size / 100_000));
-      expect(await verifyIso(Bun.file(built.path))).toEqual([]);
-      const output = await boot({ iso: built.path, bus: "ide", firmware: "bios", memoryMB: 256 });
-      expect(output).toContain("stand-in runs as 1\n");
-    }
-    expect(new Set(sizes).size).toBe(1);
-  },
-  TEST_TIMEOUT_MS,
-);
+/** Boots an image until its tether has called over the control link. @returns what the console said before */
+async function bootUntilTetherCalls(iso: string, firmware: "bios" | "efi"): Promise<void> {
+  const flash = firmware === "efi" ? ["-drive", `if=pflash,format=raw,readonly=on,file=${efiFirmware.code}`] : [];
+  const medium = { folder, iso, kernel: flash, remove: async () => undefined };
+  const guest = await bootGuest(medium, { version: 1, role: "loader", id: "1".repeat(64), hostname: "guest" }, []);
+  try {
+    await guest.session;
+  } finally {
+    await guest.kill();
+  }
+}
+
+test("an image on which the tether could not start is refused", async () => {
+  const dynamic = build("no-library", { kernel: { kind: "directory", path: kernelRoot }, tether: process.execPath });
+  expect(dynamic).rejects.toThrow("ld-linux-x86-64.so.2, which starts the tether; give the package of the C library");
+});
+
+describe("the same kernel in", () => {
+  let tether = "";
+  beforeAll(async () => {
+    tether = await compileTether(folder);
+  }, TEST_TIMEOUT_MS);
+
+  for (const kind of ["directory", "deb", "rpm"] as const) {
+    test(
+      `a ${kind} gives an image that BIOS and UEFI start until the tether calls`,
+      async () => {
+        const rpm = join(repository, "RPMS", "linux-esx-6.1.10-2.ph5.x86_64.rpm");
+        const path = { directory: kernelRoot, deb: kernelDeb, rpm }[kind];
+        const compression = ({ directory: "none", deb: "zstd", rpm: "gzip" } as const)[kind];
+        const built = await build(kind, {
+          kernel: { kind, path },
+          packages: [libraryFile],
+          tether,
+          compression: { method: compression, level: 1 },
+        });
+        expect(built.kernelVersion).toBe(kernelVersion);
+        expect(await verifyIso(Bun.file(built.path))).toEqual([]);
+        for (const firmware of ["bios", "efi"] as const) await bootUntilTetherCalls(built.path, firmware);
+        await rm(built.path);
+      },
+      TEST_TIMEOUT_MS,
+    );
+  }
+});

@@ -36,21 +36,28 @@ export interface Medium {
   remove(): Promise<void>;
 }
 
+/** Compiles the tether into a folder. @returns its path */
+export async function compileTether(folder: string): Promise<string> {
+  const flags = ["--compile", "--minify", "--bytecode", "--format=esm"];
+  const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
+  const out = join(folder, "tether");
+  const output = ["--target=bun-linux-x64", "--outfile", out];
+  await run([process.execPath, "build", "tether/main.ts", ...flags, ...isolation, ...output]);
+  return out;
+}
+
 /** Compiles the guest programs and builds the ISO. */
 export const makeMedium = async (): Promise<Medium> => {
   const folder = await mkdtemp(join(tmpdir(), "vch-tether-"));
   await run([join(ROOT, "iso-builder/init/build.sh"), folder]);
   await run([join(ROOT, "tether/launcher/build.sh"), folder]);
-  const flags = ["--compile", "--minify", "--bytecode", "--format=esm"];
-  const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
-  const output = ["--target=bun-linux-x64", "--outfile", join(folder, "tether")];
-  await run([process.execPath, "build", "tether/main.ts", ...flags, ...isolation, ...output]);
+  const tether = await compileTether(folder);
   const [kernel, ...others] = await fetchDebianPackages(PACKAGE_CACHE, [defaultKernelPackage(), ...defaultPackages()]);
   const iso = join(folder, "bootstrap.iso");
   await buildIso({
     kernel: { kind: "deb", path: kernel?.path ?? "" },
     packages: others.map(({ path }) => path),
-    tether: join(folder, "tether"),
+    tether,
     launcher: join(folder, "launcher-x64"),
     init: join(folder, "init.x86_64"),
     out: iso,

@@ -195,7 +195,9 @@ export class IsoCatalog {
     const users = usage.files.get(file);
     if (users === undefined) return;
     const shown = users.slice(0, 5).join(", ") + (users.length > 5 ? ` and ${users.length - 5} more` : "");
-    throw conflict(`bootstrap ISO ${name} is used by ${shown}: remove these containers first (a loader VM goes by itself when it is idle)`);
+    throw conflict(
+      `bootstrap ISO ${name} is used by ${shown}: remove these containers first (a loader VM goes by itself when it is idle)`,
+    );
   }
 
   async #names(): Promise<string[]> {

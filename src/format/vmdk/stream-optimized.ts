@@ -190,7 +190,9 @@ export async function decodeStreamOptimized(stream: AsyncIterable<Uint8Array>): 
   return { capacitySectors, grains: readGrains(source, capacitySectors) };
 }
 
-async function* nothing(): AsyncGenerator<never> {}
+async function* nothing(): AsyncGenerator<never> {
+  // A disk without content.
+}
 
 async function* readGrains(source: ByteSource, capacitySectors: number) {
   let last = -1;
