@@ -1,5 +1,11 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { DISK_LAYOUT, type GuestState, STATE_KEY } from "../src/link/guest-configuration.ts";
+import {
+  ADDRESS_KEY,
+  DISK_LAYOUT,
+  type GuestState,
+  type InterfaceConfiguration,
+  STATE_KEY,
+} from "../src/link/guest-configuration.ts";
 import { decodeState, encodeState } from "../src/link/guest-configuration-codec.ts";
 import type { GuestInfo } from "./rpci/guest-info.ts";
 
@@ -75,6 +81,16 @@ export class StateReport {
       });
     }
     return this.#sending;
+  }
+
+  /** The guest's address as VMware Tools tell it: vSphere clients show it with the VM. After what else is to be told; never rejects. */
+  tellAddress(interfaces: readonly InterfaceConfiguration[]): void {
+    const address = interfaces.find(({ hidden }) => hidden !== true)?.addresses[0]?.address;
+    if (address === undefined) return;
+    this.#sending = this.#sending.then(async () => {
+      const failure = await this.#guestInfo.set(ADDRESS_KEY, address);
+      if (failure !== undefined) console.error(`reporting the address: ${failure}`);
+    });
   }
 
   #store(): void {

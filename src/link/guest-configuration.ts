@@ -16,6 +16,8 @@ export const CONFIGURATION_CHUNK_LIMIT = 48 * 1024;
 export const CONFIGURATION_LIMIT = 512 * 1024;
 /** guestinfo key under which the tether reports its state as one JSON document. */
 export const STATE_KEY = "guestinfo.vch.state";
+/** guestinfo key of the guest's first address; the name is VMware Tools'. */
+export const ADDRESS_KEY = "guestinfo.ip";
 /** Longest state document, in characters. */
 export const STATE_LIMIT = 4 * 1024;
 

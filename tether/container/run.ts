@@ -11,6 +11,8 @@ import type { StateReport } from "../state.ts";
 import { prepareCgroup } from "./cgroup.ts";
 import { Container } from "./container.ts";
 
+/** Milliseconds after which a container VM tells its address. */
+const ADDRESS_DELAY = 1000;
 /** Milliseconds to wait for the control link after the process has ended, with and without a client that wants its output. */
 const LINK_LIMIT_ATTACHED = 10_000;
 const LINK_LIMIT = 3_000;
@@ -102,6 +104,10 @@ const connect = async (
       : containerServices(container, acknowledged);
   const connection = new Connection(configuration.link, services, state);
   if (container !== undefined) container.useEndpoints = (endpoints) => connection.useEndpoints(endpoints);
+  // For people who look at the VM: nothing that a short run should wait for.
+  if (container !== undefined) {
+    setTimeout(() => state.tellAddress(configuration.network.interfaces), ADDRESS_DELAY).unref();
+  }
   if (container !== undefined && configuration.health !== undefined) {
     const { HealthMonitor } = await import("./health.ts");
     const monitor = new HealthMonitor(container, configuration.health, () => connection.send(monitor.event));

@@ -19,6 +19,7 @@ export const runLoader = async (configuration: LoaderConfiguration, state: State
   const ended = Promise.withResolvers<void>();
   const connection = new Connection(configuration.link, loaderServices(mounts, state, ended.resolve), state);
   void state.update({ status: "ready" });
+  state.tellAddress(configuration.network.interfaces);
   await ended.promise;
   await Bun.sleep(FAREWELL);
   connection.close("the loader ends");

@@ -120,12 +120,29 @@ function toolsFields(view: VmView): Record<string, unknown> {
   };
 }
 
+/** The guest tells one address, which is taken to be its first adapter's. */
+function guestNics(view: VmView): DataObject[] {
+  const address = view.toolsRunning ? view.extraConfig.get("guestinfo.ip") : undefined;
+  const adapter = view.configuration.devices.find((device) => device.kind === "nic");
+  if (address === undefined || adapter === undefined) return [];
+  return [
+    data("GuestNicInfo", {
+      network: adapter.network,
+      ipAddress: [address],
+      macAddress: adapter.macAddress,
+      connected: adapter.connected,
+      deviceConfigId: adapter.key,
+    }),
+  ];
+}
+
 export function guestInfo(view: VmView): DataObject {
   const on = view.powerState === "poweredOn";
   return data("GuestInfo", {
     ...toolsFields(view),
     toolsVersion: "0",
     disk: [],
+    net: guestNics(view),
     guestId: view.toolsRunning ? view.configuration.guestId : undefined,
     guestFamily: view.toolsRunning ? "linuxGuest" : undefined,
     guestFullName: view.toolsRunning ? guestFullName(view.configuration.guestId) : undefined,

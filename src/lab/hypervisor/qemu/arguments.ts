@@ -138,8 +138,12 @@ function controllerArguments(definition: MachineDefinition): string[] {
   for (const controller of definition.scsiControllers) {
     if (controller.bus < 0 || controller.bus >= SCSI_CONTROLLERS)
       refuse(`a VM has SCSI controllers 0 to ${SCSI_CONTROLLERS - 1}`);
-    if (controller.model === "lsilogic")
+    if (controller.model === "lsilogic") {
+      // Clients add one to VMs without disks, too, because it is vSphere's default.
+      if (!definition.disks.some(({ bus, controller: number }) => bus === "scsi" && number === controller.bus))
+        continue;
       refuse("the lab has no LSI Logic parallel controller; use ParaVirtualSCSIController");
+    }
     const driver = controller.model === "pvscsi" ? "pvscsi" : "mptsas1068";
     devices.push({ driver, id: `scsi${controller.bus}`, bus: "pci.0", addr: scsiSlot(controller.bus).toString(16) });
   }
