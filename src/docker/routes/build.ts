@@ -15,7 +15,11 @@ export function buildRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>();
 
   app.post("/build", async (c) => {
-    if (textQuery(c, "version") === "2" || textQuery(c, "outputs") !== undefined)
+    if (
+      textQuery(c, "version") === "2" ||
+      textQuery(c, "outputs") !== undefined ||
+      textQuery(c, "session") !== undefined
+    )
       throw notImplemented(
         "BuildKit is not part of this endpoint: run it in a container with `docker buildx create --driver docker-container --use`, or set DOCKER_BUILDKIT=0 for the classic builder",
       );
