@@ -102,7 +102,10 @@ export class Folder extends Entity {
     const vms = this.childTypes.includes("VirtualMachine")
       ? this.context.inventory.virtualMachines.filter((vm) => vm.parent === this)
       : [];
-    return [...this.#fixed, ...this.subfolders, ...vms];
+    const apps = this.childTypes.includes("VirtualApp")
+      ? this.context.inventory.virtualApps.filter((app) => app.parentFolder === this)
+      : [];
+    return [...this.#fixed, ...this.subfolders, ...apps, ...vms];
   }
 
   viewChildren(): ManagedObject[] {
@@ -227,7 +230,7 @@ export class Folder extends Entity {
   async #destroy(call: Call): Promise<void> {
     this.#requireOwn();
     const { inventory } = this.context.store;
-    const [other] = this.#fixed;
+    const other = this.children.find((child) => this.#fixed.includes(child) || child.reference.type === "VirtualApp");
     if (other) {
       throw new LabFault("ResourceInUse", `The folder '${this.name}' holds '${other.name}'; move it out first.`, {
         type: other.reference.type,

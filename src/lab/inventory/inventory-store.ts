@@ -56,6 +56,17 @@ export interface StoredPool {
   parent: string;
   cpu: Allocation;
   memory: Allocation;
+  /** The pool is a vApp. */
+  vApp?: StoredVirtualApp;
+}
+
+export interface StoredVirtualApp {
+  /** Id of the folder that shows it. */
+  folder: string;
+  annotation: string;
+  instanceUuid: string;
+  /** How its VMs start and stop; those that are not listed start first, at once. */
+  entities: { id: string; startOrder: number; startDelay: number; startAction: string; stopAction: string }[];
 }
 
 export interface StoredPortGroup {

@@ -19,6 +19,7 @@ import type { Network } from "./network.ts";
 import type { Place } from "./placement.ts";
 import { PortGroups } from "./port-groups.ts";
 import { ResourcePool } from "./resource-pool.ts";
+import { VirtualApp } from "./virtual-app.ts";
 
 /** VMs that a host takes, as ESXi; the lab's hosts are one machine. */
 const VM_LIMIT = 1024;
@@ -110,7 +111,10 @@ export class Inventory {
   }
 
   addPool(id: string, stored: StoredPool | undefined, parent: Entity, owner: ComputeResource): ResourcePool {
-    const pool = new ResourcePool(this.context, { type: "ResourcePool", value: id }, parent, stored, owner);
+    const { context } = this;
+    const pool = stored?.vApp
+      ? new VirtualApp(context, { type: "VirtualApp", value: id }, parent, stored, stored.vApp, owner)
+      : new ResourcePool(context, { type: "ResourcePool", value: id }, parent, stored, owner);
     this.#pools.set(id, pool);
     this.context.registry.add(pool);
     if (parent instanceof ResourcePool) {
@@ -118,6 +122,14 @@ export class Inventory {
       parent.changed("resourcePool");
     }
     return pool;
+  }
+
+  get virtualApps(): VirtualApp[] {
+    return [...this.#pools.values()].filter((pool): pool is VirtualApp => pool instanceof VirtualApp);
+  }
+
+  forgetPool(pool: ResourcePool): void {
+    this.#pools.delete(pool.reference.value);
   }
 
   findPool(id: string): ResourcePool | undefined {

@@ -1,7 +1,9 @@
-import { invalidArgument, LabFault } from "../fault.ts";
+import { randomUUID } from "node:crypto";
+import { invalidArgument, LabFault, notSupported } from "../fault.ts";
 import { type DataObject, data, isDataObject, type Reference } from "../model/data.ts";
 import { type ManagedObject, sessionOf } from "../model/managed-object.ts";
 import { importVm } from "../ovf/transfer.ts";
+import { requireUserPrivilege } from "../session/privileges.ts";
 import { requireSpecPrivileges } from "../session/spec-privileges.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
 import { mergeAllocation, totalAllocation, vimAllocation } from "./allocation.ts";
@@ -9,8 +11,9 @@ import type { ComputeResource } from "./compute-resource.ts";
 import type { LabContext } from "./context.ts";
 import { checkedName, Entity, refuseDuplicate } from "./entity.ts";
 import { Folder } from "./folder.ts";
-import type { Allocation, StoredPool } from "./inventory-store.ts";
+import type { Allocation, StoredPool, StoredVirtualApp } from "./inventory-store.ts";
 import { placementOf } from "./placement.ts";
+import { checkedVAppConfig } from "./virtual-app-config.ts";
 
 /** Shares at level normal of a pool. */
 const CPU_SHARES = 4000;
@@ -28,7 +31,7 @@ export class ResourcePool extends Entity {
     context: LabContext,
     reference: Reference,
     parent: Entity,
-    private readonly stored: StoredPool | undefined,
+    protected readonly stored: StoredPool | undefined,
     readonly owner: ComputeResource,
   ) {
     super(context, reference, stored?.name ?? "Resources", parent);
@@ -41,15 +44,21 @@ export class ResourcePool extends Entity {
       config: () => this.#config(),
       childConfiguration: () => [],
       runtime: () => this.#runtime(),
-      summary: () =>
-        data("ResourcePoolSummary", {
-          name: this.name,
-          config: this.#config(),
-          runtime: this.#runtime(),
-          configuredMemoryMB: this.virtualMachines.reduce((sum, vm) => sum + vm.configuration.memoryMB, 0),
-        }),
+      summary: () => data("ResourcePoolSummary", this.summaryFields()),
     });
     this.methods({
+      CreateVApp: (p, call) => {
+        if (context.naming.personality === "HostAgent") throw notSupported("vApps need vCenter.");
+        const folder =
+          p.vmFolder === undefined ? context.inventory.roots?.vm : this.registry.getAs(Folder, p.vmFolder, "vmFolder");
+        if (!folder) throw invalidArgument("vmFolder", "A vApp needs a folder.");
+        requireUserPrivilege(sessionOf(call).user, folder.reference, "VApp.Create");
+        return this.#create(p.name as string, p.resSpec as DataObject, {
+          ...checkedVAppConfig(context, p.configSpec as DataObject, { annotation: "", entities: [] }),
+          folder: folder.reference.value,
+          instanceUuid: randomUUID(),
+        });
+      },
       CreateResourcePool: (p) => this.#create(p.name as string, p.spec as DataObject),
       UpdateConfig: (p) => this.#update(p.name as string | undefined, p.config as DataObject | undefined),
       Rename_Task: (p, call) =>
@@ -58,10 +67,10 @@ export class ResourcePool extends Entity {
         ),
       Destroy_Task: (_, call) => {
         if (!this.stored) throw new LabFault("NotSupported", "The root resource pool cannot be destroyed.");
-        return context.tasks.run(call.method, this, call.session?.user.name ?? "", () => this.#destroy());
+        return context.tasks.run(call.method, this, call.session?.user.name ?? "", () => this.destroy());
       },
       DestroyChildren: async () => {
-        for (const pool of [...this.pools]) await pool.#destroy();
+        for (const pool of [...this.pools]) await pool.destroy();
       },
       ImportVApp: (p, call) => {
         const spec = p.spec as DataObject;
@@ -82,6 +91,15 @@ export class ResourcePool extends Entity {
 
   viewChildren(): ManagedObject[] {
     return [...this.pools, ...this.virtualMachines];
+  }
+
+  protected summaryFields(): Record<string, unknown> {
+    return {
+      name: this.name,
+      config: this.#config(),
+      runtime: this.#runtime(),
+      configuredMemoryMB: this.virtualMachines.reduce((sum, vm) => sum + vm.configuration.memoryMB, 0),
+    };
   }
 
   #config(): DataObject {
@@ -115,7 +133,7 @@ export class ResourcePool extends Entity {
     return this.parent instanceof ResourcePool ? this.parent.#depth + 1 : 0;
   }
 
-  async #create(given: string, spec: DataObject): Promise<Reference> {
+  async #create(given: string, spec: DataObject, vApp?: StoredVirtualApp): Promise<Reference> {
     const { store, naming, inventory } = this.context;
     if (store.inventory.pools.length >= POOL_LIMIT) {
       throw new LabFault("InsufficientResourcesFault", `A host can have ${POOL_LIMIT} resource pools.`);
@@ -126,6 +144,7 @@ export class ResourcePool extends Entity {
     const { cpu, memory } = createAllocations(spec);
     const id = naming.resourcePool(store.nextNumber());
     const stored: StoredPool = { id, name, parent: this.reference.value, cpu, memory };
+    if (vApp) stored.vApp = vApp;
     store.inventory.pools.push(stored);
     const pool = inventory.addPool(id, stored, this, this.owner);
     await store.save();
@@ -158,7 +177,7 @@ export class ResourcePool extends Entity {
   }
 
   /** Children and VMs move up, as on vSphere. */
-  async #destroy(): Promise<void> {
+  protected async destroy(): Promise<void> {
     const { parent } = this;
     if (!this.stored || !(parent instanceof ResourcePool)) return;
     const { inventory } = this.context.store;
@@ -167,6 +186,7 @@ export class ResourcePool extends Entity {
     parent.pools.splice(parent.pools.indexOf(this), 1);
     inventory.pools = inventory.pools.filter((pool) => pool !== this.stored);
     this.registry.remove(this);
+    this.context.inventory.forgetPool(this);
     parent.changed("resourcePool", "vm", "summary");
     await this.context.store.save();
   }

@@ -26,6 +26,8 @@ export class SoapClient {
     readonly url: string,
     readonly certificatePem: string,
     readonly version = "8.0.2.0",
+    /** `propertyCollector` of a vCenter. */
+    readonly propertyCollector = "ha-property-collector",
   ) {}
 
   async call<M extends MethodName>(name: M, target: Reference, parameters: Parameters<M>): Promise<Result<M>> {
@@ -93,7 +95,7 @@ export class SoapClient {
 
   /** Waits for a task with the property collector and gives its result; throws what it failed with. */
   async task(reference: Reference): Promise<unknown> {
-    const collector = { type: "PropertyCollector", value: "ha-property-collector" } as const;
+    const collector = { type: "PropertyCollector", value: this.propertyCollector } as const;
     const own = (await this.call("CreatePropertyCollector", collector, {})) as typeof collector;
     try {
       const spec = {

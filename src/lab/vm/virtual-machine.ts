@@ -96,6 +96,7 @@ export class VirtualMachine extends Entity {
       storage: () => this.#storageInfo(),
       environmentBrowser: () => this.host.computeResource.environmentBrowser.reference,
       resourcePool: () => this.pool.reference,
+      parentVApp: () => (this.pool.reference.type === "VirtualApp" ? this.pool.reference : undefined),
       resourceConfig: () =>
         data("ResourceConfigSpec", {
           entity: reference,
