@@ -1,7 +1,7 @@
 /** The images that FROM and COPY --from name: local ones, or pulled. */
-import { familiarString, parseReference, withDefaultTag } from "../../registry/reference.ts";
+import { familiarString, type ImageReference, parseReference, withDefaultTag } from "../../registry/reference.ts";
 import { RegistryError } from "../../registry/registry-error.ts";
-import type { BuildOptions, Images, RegistryCredentials } from "../contract.ts";
+import type { BuildOptions, Images, ProgressMessage, RegistryCredentials } from "../contract.ts";
 import { EngineError, invalid } from "../errors.ts";
 import type { ImageStore } from "../images/contract.ts";
 import type { BuildOutput } from "./output.ts";
@@ -27,19 +27,38 @@ export async function baseImage(source: BaseImageSource, name: string, platform:
       if (!(error instanceof EngineError) || error.kind !== "not-found") throw error;
     }
   }
-  const reference = named(name);
-  const sending: Promise<void>[] = [];
+  const reference = checkedName(name);
+  const progress = new PullProgress(source.output);
   await images.pull(familiarString(reference), {
     ...(platform === undefined ? {} : { platform }),
     ...credentialsOf(reference.domain, options.credentials),
-    progress: (message) => sending.push(source.output.progress(message)),
+    progress: (message) => progress.add(message),
     signal: options.signal,
   });
-  await Promise.all(sending);
+  await progress.sent;
   return (await store.resolve(name)).id;
 }
 
-function named(name: string) {
+/** A pull does not wait for its listener: for a client that reads slowly, counters in between are left out. */
+class PullProgress {
+  sent: Promise<void> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(private readonly output: BuildOutput) {}
+
+  add(message: ProgressMessage): void {
+    if (this.#waiting > 0 && message.progressDetail?.current !== undefined) return;
+    this.#waiting += 1;
+    this.sent = this.sent
+      .then(() => this.output.progress(message))
+      .finally(() => {
+        this.#waiting -= 1;
+      });
+  }
+}
+
+/** An image's name, checked. Throws EngineError `invalid`. */
+export function checkedName(name: string): ImageReference {
   try {
     return withDefaultTag(parseReference(name));
   } catch (error) {

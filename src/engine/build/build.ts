@@ -5,7 +5,8 @@ import type { BuildOptions, Images } from "../contract.ts";
 import { EngineError, invalid } from "../errors.ts";
 import type { BuildSteps } from "../images/contract.ts";
 import { readPlatform } from "../images/platform.ts";
-import { baseImage } from "./base-image.ts";
+import type { Semaphore } from "../waiting.ts";
+import { baseImage, checkedName } from "./base-image.ts";
 import { GlobalArguments, StageArguments } from "./build-arguments.ts";
 import { openContext } from "./build-source.ts";
 import { expandWord } from "./dockerfile/expand.ts";
@@ -29,14 +30,19 @@ export interface Builder {
 
 const SCRATCH = "scratch";
 
-export async function performBuild(builder: Builder, options: BuildOptions): Promise<void> {
+/** `turns` bounds the builds that work at a time; a client may take as long as it likes to send its context. */
+export async function performBuild(builder: Builder, options: BuildOptions, turns: Semaphore): Promise<void> {
   if (options.platform !== undefined) readPlatform(options.platform);
+  for (const tag of options.tags)
+    if (checkedName(tag).digest !== undefined) throw invalid("cannot name an image by its digest");
   await using spool = await Spool.create(builder.spoolDirectory);
   const { tree, dockerfile } = await openContext(spool, options);
   const sources = await cacheSources(builder, options.cacheFrom);
   using work = new StagedBuild(builder, options, tree, dockerfile, sources);
-  const id = await work.perform();
-  await work.finish(id);
+  await turns.run(async () => {
+    options.signal.throwIfAborted();
+    await work.finish(await work.perform());
+  });
 }
 
 /** Images that are not here are no cache; nothing is pulled for it, as with Docker. */

@@ -30,7 +30,13 @@ export async function download(url: string, signal: AbortSignal): Promise<Downlo
   const patience = setTimeout(() => idle.abort(), DOWNLOAD_IDLE_TIMEOUT);
   let response: Response;
   try {
-    response = await fetch(address, { signal: AbortSignal.any([signal, idle.signal]), redirect: "follow" });
+    response = await fetch(address, {
+      signal: AbortSignal.any([signal, idle.signal]),
+      redirect: "follow",
+      // What is stored is what the server has, not what a transfer encoding makes of it.
+      headers: { "accept-encoding": "identity" },
+      decompress: false,
+    });
   } catch (error) {
     clearTimeout(patience);
     signal.throwIfAborted();

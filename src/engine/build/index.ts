@@ -12,11 +12,7 @@ export async function makeBuilds(builder: Builder): Promise<Builds> {
   await removeSpools(builder.spoolDirectory);
   const turns = new Semaphore(BUILDS_AT_ONCE);
   return {
-    build: (options) =>
-      turns.run(async () => {
-        options.signal.throwIfAborted();
-        await performBuild(builder, options);
-      }),
+    build: (options) => performBuild(builder, options, turns),
     prune: (filters) => pruneBuildCache(builder.steps, filters),
   };
 }

@@ -3,8 +3,8 @@
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 
-/** Builds at the same time; more wait. */
-export const BUILDS_AT_ONCE = 4;
+/** Builds that work at the same time; more wait. Their VMs are bounded besides. */
+export const BUILDS_AT_ONCE = 16;
 export const DOCKERFILE_LIMIT = MIB;
 export const DOCKERIGNORE_LIMIT = MIB;
 /** Instructions of one Dockerfile, triggers of base images included. */

@@ -25,7 +25,15 @@ export class BuildOutput {
   }
 
   command(stream: 1 | 2, bytes: Uint8Array): Promise<void> {
-    const text = this.#decoders[stream].decode(bytes, { stream: true });
+    return this.#text(stream, this.#decoders[stream].decode(bytes, { stream: true }));
+  }
+
+  /** A character that the command did not finish is told as it is. */
+  async commandEnded(): Promise<void> {
+    for (const stream of [1, 2] as const) await this.#text(stream, this.#decoders[stream].decode());
+  }
+
+  #text(stream: 1 | 2, text: string): Promise<void> {
     if (text === "") return Promise.resolve();
     return this.#send({ stream: stream === 1 ? text : `${RED}${text}${RESET}` });
   }

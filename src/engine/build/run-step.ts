@@ -106,6 +106,7 @@ async function execute(
     await Promise.race([container.queue.run(() => startContainer(context, container)), leaving.promise]);
     const reading = (async () => {
       for await (const { stream, bytes } of stdio.output) await output.command(stream, bytes);
+      await output.commandEnded();
     })();
     await Promise.race([reading, leaving.promise]);
     return (await Promise.race([result, leaving.promise])).StatusCode;
