@@ -74,6 +74,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
   addModules(root, kernel, index, selection);
 
   const init = await content(options.init, "init");
+  const files = await digests(root, boot.unfinished);
   const manifest: Manifest = {
     format: MANIFEST_FORMAT,
     architecture: machine.name,
@@ -85,14 +86,11 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     },
     boot: boot.manifest,
     root: { fileSystem, ...squashfs },
-    tether: {
-      version: options.tetherVersion ?? "unknown",
-      sha256: await sha256(await content(options.tether, "tether")),
-    },
+    tether: { version: options.tetherVersion ?? "unknown", sha256: files["/usr/sbin/tether"] ?? "" },
     packages: packages.map(manifestPackage),
     modules: { early: selection.early.map(moduleName), late: selection.late.map(moduleName) },
     cdrom: selection.cdrom,
-    files: await digests(root, boot.unfinished),
+    files,
     init: await sha256(init),
   };
   const text = `${JSON.stringify(manifest, null, 2)}\n`;

@@ -20,7 +20,7 @@ const PACKAGE_CACHE = process.env.VCH_PACKAGE_CACHE ?? join(tmpdir(), "vch-packa
 const HOST_ADDRESS = "10.0.2.2";
 const GUEST_ADDRESS = "10.0.2.15";
 const MAC = "00:50:56:00:00:01";
-const MEMORY_MB = process.env.VCH_TEST_MEMORY ?? "512";
+const MEMORY_MB = Number(process.env.VCH_TEST_MEMORY ?? "512");
 
 const run = async (command: string[]): Promise<void> => {
   const child = Bun.spawn(command, { cwd: ROOT, stdout: "ignore", stderr: "pipe" });
@@ -92,6 +92,7 @@ export const bootGuest = async (
   medium: Medium,
   partial: WithoutLink<GuestConfiguration>,
   disks: string[],
+  memoryMB = MEMORY_MB,
 ): Promise<Guest> => {
   const { linked = true, ...rest } = partial;
   const certificate = await makeTestCertificate();
@@ -134,7 +135,10 @@ export const bootGuest = async (
   const values = new Map(Object.entries(encodeConfiguration(configuration)));
   const watchers = new Set<(state: GuestState) => void>();
   const store = {
-    get: (key: string) => values.get(key),
+    get: (key: string) => {
+      mark("tether");
+      return values.get(key);
+    },
     set: (key: string, value: string) => {
       values.set(key, value);
       const state = key === STATE_KEY ? decodeState(value) : undefined;
@@ -154,7 +158,7 @@ export const bootGuest = async (
   const qemu = Bun.spawn(
     // biome-ignore format: option and value belong together
     [
-      "qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-m", MEMORY_MB, "-display", "none", "-nodefaults", "-no-reboot",
+      "qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-m", String(memoryMB), "-display", "none", "-nodefaults", "-no-reboot",
       "-serial", "stdio", "-serial", "none", "-serial", "none",
       "-chardev", `socket,id=rpci,path=${socket},server=on,wait=off`,
       "-device", "isa-serial,chardev=rpci,iobase=0x2e8,irq=3,index=3",

@@ -89,9 +89,9 @@ export function isoBuildCommand(): Command {
   return stateCommand("build", "make a bootstrap ISO: kernel package in, bootable ISO out; needs no root")
     .option(
       "--kernel <source>",
-      "photon:RELEASE[/PACKAGE][:VERSION], a kernel package (.rpm, .deb), or a folder with vmlinuz and modules (default: Debian's newest linux-image-cloud-amd64)",
+      "photon:RELEASE[/PACKAGE][:VERSION], a kernel package (.rpm, .deb), or a folder with vmlinuz and modules (default: Debian's newest kernel for VMs)",
     )
-    .option("--out <file>", "where to write it (default: the ISO of this VCH, used by containers created from then on)")
+    .option("--out <file>", "where to write it (default: the endpoint's own ISO, which it takes at its next start)")
     .option("--kernel-arg <argument>", "append to the kernel's command line; repeatable", collect, [])
     .option(
       "--repository <location>",

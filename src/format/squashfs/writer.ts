@@ -62,16 +62,16 @@ export function planSquashfs(options: SquashfsOptions): SquashfsImage {
     let position = Math.max(options.base, SUPERBLOCK);
     if (position > options.base) yield new Uint8Array(position - options.base);
     const stored = new Map<IsoNode, StoredFile>();
-    for (const file of filesOf(options.root)) {
-      if (stored.has(file)) continue;
-      const start = position;
-      const blocks: number[] = [];
-      for await (const { bytes, isPlain } of dataBlocks(file, options)) {
-        blocks.push(bytes.length | (isPlain ? DATA_PLAIN : 0));
-        position += bytes.length;
-        yield bytes;
+    for await (const { file, bytes, isPlain } of dataBlocks(filesOf(options.root), options)) {
+      let place = stored.get(file);
+      if (place === undefined) {
+        place = { start: position, blocks: [] };
+        stored.set(file, place);
       }
-      stored.set(file, { start, blocks });
+      if (bytes.length === 0) continue;
+      place.blocks.push(bytes.length | (isPlain ? DATA_PLAIN : 0));
+      position += bytes.length;
+      yield bytes;
     }
     if (position > MAX_ADDRESS) throw new FormatError("squashfs", "the image would be larger than 4 GiB");
     const tables = new TreeWriter(options, stored);
@@ -123,39 +123,58 @@ function* filesOf(directory: IsoDirectory): Generator<IsoFile> {
   }
 }
 
-/** A file's blocks in order, several of them being compressed at a time. */
-async function* dataBlocks(file: IsoFile, { compression, level, blockSize }: SquashfsOptions) {
-  const queue: Promise<{ bytes: Uint8Array; isPlain: boolean }>[] = [];
-  const start = async (plain: Uint8Array) => {
+/** Some of a file's content as it will be stored; an empty one stands for a file without content. */
+interface DataBlock {
+  file: IsoFile;
+  bytes: Uint8Array;
+  isPlain: boolean;
+}
+
+/** The blocks of all files in order, each file once, several blocks being compressed at a time. */
+async function* dataBlocks(files: Iterable<IsoFile>, options: SquashfsOptions): AsyncGenerator<DataBlock> {
+  const { compression, level } = options;
+  const queue: Promise<DataBlock>[] = [];
+  const start = async (file: IsoFile, plain: Uint8Array): Promise<DataBlock> => {
+    if (plain.length === 0) return { file, bytes: plain, isPlain: true };
     const packed = await compressBlock(plain, compression, level);
-    return packed.length < plain.length ? { bytes: packed, isPlain: false } : { bytes: plain, isPlain: true };
+    return packed.length < plain.length
+      ? { file, bytes: packed, isPlain: false }
+      : { file, bytes: plain, isPlain: true };
   };
-  let total = 0;
-  let pending = new Uint8Array(blockSize);
-  let filled = 0;
   try {
-    for await (const chunk of file.content.stream()) {
-      total += chunk.length;
-      for (let at = 0; at < chunk.length; ) {
-        const part = chunk.subarray(at, at + blockSize - filled);
-        pending.set(part, filled);
-        filled += part.length;
-        at += part.length;
-        if (filled < blockSize) continue;
-        queue.push(start(pending));
-        pending = new Uint8Array(blockSize);
-        filled = 0;
+    for (const file of new Set(files)) {
+      for await (const plain of plainBlocks(file, options.blockSize)) {
+        queue.push(start(file, plain));
         const first = queue.length >= CONCURRENT_BLOCKS ? queue.shift() : undefined;
         if (first !== undefined) yield await first;
       }
     }
-    if (total !== file.content.size)
-      throw new FormatError("squashfs", "a file changed its size while it was being read");
-    if (filled > 0) queue.push(start(pending.subarray(0, filled)));
     for (let first = queue.shift(); first !== undefined; first = queue.shift()) yield await first;
   } finally {
     await Promise.allSettled(queue);
   }
+}
+
+/** A file's content in blocks; one empty block when it has none. */
+async function* plainBlocks(file: IsoFile, blockSize: number): AsyncGenerator<Uint8Array> {
+  let total = 0;
+  let pending = new Uint8Array(blockSize);
+  let filled = 0;
+  for await (const chunk of file.content.stream()) {
+    total += chunk.length;
+    for (let at = 0; at < chunk.length; ) {
+      const part = chunk.subarray(at, at + blockSize - filled);
+      pending.set(part, filled);
+      filled += part.length;
+      at += part.length;
+      if (filled < blockSize) continue;
+      yield pending;
+      pending = new Uint8Array(blockSize);
+      filled = 0;
+    }
+  }
+  if (total !== file.content.size) throw new FormatError("squashfs", "a file changed its size while it was being read");
+  if (filled > 0 || total === 0) yield pending.subarray(0, filled);
 }
 
 /** Writes inodes and directories, children before their parents. */
