@@ -1,6 +1,6 @@
 /** Building images with clients that we did not write: compose of both generations, SDKs, and BuildKit through buildx. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BUSYBOX, docker, dockerOk, inspect, type Result, run, uniqueName } from "../e2e/docker.ts";
@@ -138,40 +138,41 @@ test(
   async () => {
     const work = await mkdtemp(join(tmpdir(), "vch-buildkit-"));
     const builder = `${name}-builder`.replaceAll("-", "");
-    const buildx = (...words: string[]): Promise<Result> =>
-      session([join(CLIENTS, "cli-plugins/docker-buildx"), ...words], { DOCKER_CONFIG: join(work, "config") });
+    const context = join(work, "context");
+    const configuration = { DOCKER_CONFIG: join(work, "config"), BUILDX_BUILDER: builder };
+    const client = (...words: string[]): Promise<Result> => session(["docker", ...words], configuration);
     try {
+      await mkdir(join(work, "config"));
+      await symlink(join(CLIENTS, "cli-plugins"), join(work, "config/cli-plugins"));
       await mkdir(join(work, "image"));
       await makeBuildKitImage(image("buildkit"), join(work, "image"));
-      await mkdir(join(work, "context"));
-      await cp("/bin/busybox", join(work, "context/busybox"));
+      await mkdir(context);
+      await cp("/bin/busybox", join(context, "busybox"));
       await writeFile(
-        join(work, "context/Dockerfile"),
+        join(context, "Dockerfile"),
         `FROM scratch
 COPY busybox /bin/busybox
 RUN --mount=type=cache,target=/cache ["/bin/busybox", "sh", "-c", "/bin/busybox mkdir /made; echo by BuildKit > /made/file"]
 CMD ["/bin/busybox", "cat", "/made/file"]
 `,
       );
-      const driver = ["--driver", "docker-container", "--driver-opt", `image=${name}:buildkit,memory=1g`];
-      expect(await buildx("create", "--name", builder, ...driver)).toMatchObject({ code: 0 });
-      const built = await buildx(
-        ...[
-          "build",
-          "--builder",
-          builder,
-          "--progress",
-          "plain",
-          "--load",
-          "-t",
-          image("loaded"),
-          join(work, "context"),
-        ],
+      await writeFile(
+        join(context, "compose.yaml"),
+        `services: { app: { image: "${image("composed")}", build: ., network_mode: bridge } }\n`,
       );
-      expect(built).toMatchObject({ code: 0 });
+      const driver = ["--driver", "docker-container"];
+      const driverOptions = ["--driver-opt", `image=${name}:buildkit,memory=1g,default-load=true`];
+      expect(await client("buildx", "create", "--name", builder, ...driver, ...driverOptions)).toMatchObject({
+        code: 0,
+      });
+      // As an ordinary user types it.
+      expect(await client("build", "-t", image("loaded"), context)).toMatchObject({ code: 0 });
       expect(await dockerOk("run", "--rm", `${name}:loaded`)).toBe("by BuildKit");
+      const composed = await client("compose", "-p", name, "-f", join(context, "compose.yaml"), "build");
+      expect(composed).toMatchObject({ code: 0 });
+      expect(await inspect<string[]>(`${name}:composed`, ".Config.Cmd")).toEqual(["/bin/busybox", "cat", "/made/file"]);
     } finally {
-      expect(await buildx("rm", builder)).toMatchObject({ code: 0 });
+      expect(await client("buildx", "rm", builder)).toMatchObject({ code: 0 });
       await rm(work, { recursive: true });
     }
     expect((await docker(["ps", "-aq", "--filter", `name=buildx_buildkit_${builder}`])).stdout).toBe("");
