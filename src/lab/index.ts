@@ -6,6 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { EventLog } from "./event/event-log.ts";
+import { StorageObjectManager } from "./first-class-disk/manager.ts";
 import type { DiskStore, Hypervisor, MachineEvents } from "./hypervisor/contract.ts";
 import {
   addDatastores,
@@ -241,6 +242,9 @@ function managerReferences(personality: Personality) {
     virtualDiskManager: reference("VirtualDiskManager", "virtualDiskManager", "ha-vdiskmanager"),
     ovfManager: reference("OvfManager", "OvfManager", "ha-ovf-manager"),
     perfManager: reference("PerformanceManager", "PerfMgr", "ha-perfmgr"),
+    vStorageObjectManager: center
+      ? { type: "VcenterVStorageObjectManager", value: "VStorageObjectManager" }
+      : { type: "HostVStorageObjectManager", value: "ha-vstorage-object-manager" },
     diagnosticManager: reference("DiagnosticManager", "DiagMgr", "ha-diagnosticmgr"),
     datastoreNamespaceManager: reference(
       "DatastoreNamespaceManager",
@@ -303,6 +307,7 @@ function addServices(
   registry.add(new VirtualDiskManager(context, content.virtualDiskManager));
   registry.add(new OvfManager(context, content.ovfManager));
   registry.add(new PerformanceManager(context, content.perfManager));
+  registry.add(new StorageObjectManager(context, content.vStorageObjectManager, context.inventory.firstClassDisks));
   registry.add(new DiagnosticManager(context, content.diagnosticManager));
   registry.add(new StorageResourceManager(context, content.storageResourceManager));
   registry.add(new DatastoreNamespaceManager(context, content.datastoreNamespaceManager));

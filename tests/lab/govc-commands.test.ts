@@ -12,7 +12,7 @@ import script from "./govc-commands.txt" with { type: "text" };
 
 /** Commands that talk to services beside the SOAP API, which the lab does not have. */
 const OTHER_SERVICES =
-  /^(tags|library|sso|storage\.policy|namespace|vcsa|vlcm|kms|volume|vsan|cluster\.(draft|module|vlcm)|disk|vm\.dataset)\./;
+  /^(tags|library|sso|storage\.policy|namespace|vcsa|vlcm|kms|volume|vsan|cluster\.(draft|module|vlcm)|vm\.dataset)\./;
 
 interface Line {
   words: string[];

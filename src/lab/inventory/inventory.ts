@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { LabFault } from "../fault.ts";
+import { DiskService } from "../first-class-disk/disk-service.ts";
 import type { DataObject, Reference } from "../model/data.ts";
 import { datastoreOf } from "../storage/datastore-folder.ts";
 import { parseDatastorePath } from "../storage/datastore-path.ts";
@@ -29,6 +30,7 @@ export class Inventory {
   readonly facts: HostFacts = readHostFacts();
   readonly relations: DiskRelations;
   readonly portGroups: PortGroups;
+  readonly firstClassDisks: DiskService;
   readonly computeResources: ComputeResource[] = [];
   readonly hosts: Host[] = [];
   readonly datastores: Datastore[] = [];
@@ -43,6 +45,7 @@ export class Inventory {
     readonly journal: Journal,
   ) {
     this.portGroups = new PortGroups(context, (key) => this.folderOf(key, "network"));
+    this.firstClassDisks = new DiskService(context);
     this.relations = new DiskRelations(context.disks, context.log);
   }
 

@@ -33,6 +33,7 @@ export class ServiceInstance extends ManagedObject {
         extensionManager: c.extensionManager,
         ovfManager: c.ovfManager,
         dvSwitchManager: c.dvSwitchManager,
+        vStorageObjectManager: c.vStorageObjectManager,
         diagnosticManager: c.diagnosticManager,
         storageResourceManager: c.storageResourceManager,
         datastoreNamespaceManager: c.datastoreNamespaceManager,

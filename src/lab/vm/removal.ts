@@ -50,12 +50,32 @@ export async function removeOwnFiles(directory: string): Promise<void> {
   }
 }
 
+/** First class disks outlive the VMs that have them: those that are to be kept, and of the others their place in the catalog goes. */
+async function keptDisks(vm: VirtualMachine): Promise<Set<string>> {
+  const { datastores, firstClassDisks } = vm.context.inventory;
+  const attached = new Set(disksOf(vm.configuration.devices).flatMap(({ path, parents }) => [path, ...parents]));
+  const kept = new Set<string>();
+  for (const store of datastores) {
+    const catalog = firstClassDisks.catalog(store);
+    for (const { id, path, keepAfterDeleteVm, snapshots } of await catalog.list()) {
+      const display = store.folder.format(path);
+      if (!attached.has(display)) continue;
+      if (keepAfterDeleteVm)
+        for (const one of [path, ...snapshots.map((s) => s.path)]) kept.add(store.folder.format(one));
+      else await catalog.remove(id);
+    }
+  }
+  return kept;
+}
+
 /** The VM's disks and those of its snapshots, children before parents. What others are children of stays, and with it its parents. */
 async function disksToDelete(vm: VirtualMachine): Promise<string[]> {
   const { inventory, locks } = vm.context;
   const candidates = new Set<string>();
   const own = [vm.configuration, ...vm.snapshots.list.snapshots.map(({ uid }) => vm.snapshots.configuration(uid))];
+  const kept = await keptDisks(vm);
   for (const disk of own.flatMap(({ devices }) => disksOf(devices))) {
+    if (kept.has(disk.path)) continue;
     // A disk that is only looked at is somebody else's.
     if (discardsWrites(disk) || !(await inventory.exists(disk.path))) continue;
     const file = await inventory.resolve(disk.path);

@@ -1,4 +1,5 @@
 import { LabFault } from "../fault.ts";
+import { attachDisk, detachDisk } from "../first-class-disk/attach.ts";
 import type { RunningMachine } from "../hypervisor/contract.ts";
 import { vimAllocation } from "../inventory/allocation.ts";
 import type { LabContext } from "../inventory/context.ts";
@@ -282,6 +283,17 @@ export class VirtualMachine extends Entity {
       ...snapshotMethods(this),
       ...provisioningMethods(this),
       RefreshStorageInfo: () => this.touch("storage", "summary", "layoutEx"),
+      AttachDisk_Task: (p, call) =>
+        this.exclusive(call.method, call, () =>
+          attachDisk(this, this.context.inventory.firstClassDisks, String((p.diskId as DataObject).id), p.datastore, {
+            controllerKey: p.controllerKey as number | undefined,
+            unitNumber: p.unitNumber as number | undefined,
+          }),
+        ),
+      DetachDisk_Task: (p, call) =>
+        this.exclusive(call.method, call, () =>
+          detachDisk(this, this.context.inventory.firstClassDisks, String((p.diskId as DataObject).id)),
+        ),
       AnswerVM: (p) => {
         if (!this.#question) throw new LabFault("ConcurrentAccess", "The VM asks nothing now.");
         this.#question.give(p.questionId as string, p.answerChoice as string);
