@@ -1,12 +1,13 @@
 /** The build context: a tar out of the request, spooled and indexed, without what .dockerignore names. */
+import { setImmediate } from "node:timers/promises";
 import { FormatError } from "../../format/format-error.ts";
 import { invalid } from "../errors.ts";
 import { decompress } from "../images/decompress.ts";
-import { dockerignoreFilter } from "./copy/sources.ts";
 import { FileTree, readText, readTree } from "./files/file-tree.ts";
+import { ignorePatterns } from "./files/ignore-patterns.ts";
 import { normalised } from "./files/paths.ts";
 import type { Spool } from "./files/spool.ts";
-import { DOCKERFILE_LIMIT, DOCKERIGNORE_LIMIT } from "./limits.ts";
+import { DOCKERFILE_LIMIT, DOCKERIGNORE_LIMIT, FILES_PER_TURN } from "./limits.ts";
 
 const DOCKERIGNORE = ".dockerignore";
 
@@ -47,8 +48,16 @@ async function readArchive(tree: FileTree, archive: AsyncIterable<Uint8Array>): 
 async function removeIgnored(tree: FileTree, dockerfile: string): Promise<void> {
   const node = tree.resolve(`${dockerfile}${DOCKERIGNORE}`) ?? tree.resolve(DOCKERIGNORE);
   if (node?.content === undefined) return;
-  const isIgnored = dockerignoreFilter(await readText(tree, node, DOCKERIGNORE_LIMIT));
-  // From the leaves up: a directory stays when something in it is taken back in by a pattern with `!`.
-  for (const { path } of [...tree.walk("")].reverse())
-    if (path !== "" && isIgnored(path) && tree.children(path).length === 0) tree.remove(path);
+  const { ignores, hasExceptions } = ignorePatterns((await readText(tree, node, DOCKERIGNORE_LIMIT)).split(/\r?\n/));
+  let visited = 0;
+  const emptied: string[] = [];
+  for (const { path, type } of tree.walk("")) {
+    visited += 1;
+    if (visited % FILES_PER_TURN === 0) await setImmediate();
+    if (path === "" || !ignores(path)) continue;
+    // A directory stays when something in it may be taken back in.
+    if (type === "directory" && hasExceptions) emptied.push(path);
+    else tree.remove(path);
+  }
+  for (const path of emptied.reverse()) if (tree.children(path).length === 0) tree.remove(path);
 }

@@ -1,5 +1,6 @@
 /** COPY and ADD: their sources are found (and fetched) and hashed before the cache is asked. */
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { invalid } from "../errors.ts";
 import type { LayerContentSource } from "../images/contract.ts";
 import { copyLayer } from "./copy/layer.ts";
@@ -12,6 +13,7 @@ import { directoryNode, type FileNode, FileTree } from "./files/file-tree.ts";
 import { absolute } from "./files/paths.ts";
 import { Spool } from "./files/spool.ts";
 import { readImageFiles } from "./image-files.ts";
+import { FILES_PER_TURN } from "./limits.ts";
 import type { StageState } from "./stage-state.ts";
 import type { Build } from "./steps.ts";
 
@@ -60,7 +62,7 @@ async function prepare(
       `When using ${keyword} with more than one source file, the destination must be a directory and end with a /`,
     );
   const [only] = items;
-  const digest = contentDigest(items, options.exclude);
+  const digest = await contentDigest(items, options.exclude);
   const what = items.length > 1 ? "multi" : only?.node.type === "directory" ? "dir" : "file";
   const path = absolute(state.workingDirectory, destination);
   return {
@@ -166,12 +168,15 @@ function checkDigest(source: string, node: FileNode, wanted: string | undefined)
 }
 
 /** Over names, kinds, modes, owners and contents; not over times, as with Docker. */
-function contentDigest(items: readonly CopyItem[], exclude: readonly string[]): string {
+async function contentDigest(items: readonly CopyItem[], exclude: readonly string[]): Promise<string> {
   const hash = createHash("sha256");
   const excluded = exclusion(exclude);
+  let visited = 0;
   for (const { tree, node: root, name, parents } of items) {
     hash.update(JSON.stringify([root.type === "directory" ? "" : name, parents]));
     for (const node of tree.walk(root.path)) {
+      visited += 1;
+      if (visited % FILES_PER_TURN === 0) await setImmediate();
       if (excluded(node.path, root.type === "directory" ? root.path : "")) continue;
       const { type, mode, uid, gid, linkName, device, content } = node;
       const xattrs = [...node.xattrs].map(([key, value]) => [key, Buffer.from(value).toString("base64")]).sort();

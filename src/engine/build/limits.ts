@@ -6,7 +6,11 @@ const GIB = 1024 * MIB;
 /** Builds that work at the same time; more wait. Their VMs are bounded besides. */
 export const BUILDS_AT_ONCE = 16;
 export const DOCKERFILE_LIMIT = MIB;
-export const DOCKERIGNORE_LIMIT = MIB;
+export const DOCKERIGNORE_LIMIT = 64 * 1024;
+/** Patterns of one .dockerignore file or one COPY: each costs its length for every file. */
+export const IGNORE_PATTERNS_LIMIT = 1000;
+/** Work on files of the index between two looks at what other clients want. */
+export const FILES_PER_TURN = 500;
 /** Instructions of one Dockerfile, triggers of base images included. */
 export const STEPS_LIMIT = 1000;
 export const STAGES_LIMIT = 100;

@@ -232,6 +232,8 @@ describe("sources", () => {
       { path: "one", text: "text" },
       { path: "two", to: "one" },
     ]);
+    const twice = await copy([file("one"), symlink("two", "one")], ["*"], { destination: "/x/", intoDirectory: true });
+    expect(twice).toMatchObject([{ path: "x/" }, { path: "x/one", text: "one" }, { path: "x/two", text: "one" }]);
     await expect(copy([file(".wh.passwd")], ["."], { destination: "/etc" })).rejects.toThrow("removes a file");
   });
 });

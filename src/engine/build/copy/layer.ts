@@ -42,8 +42,8 @@ async function* members(plan: CopyPlan, below: LayerBelow): AsyncGenerator<TarMe
 }
 
 class Copy {
-  /** First place of every file that has hard links. */
-  readonly #written = new Map<SpooledContent, string>();
+  /** First place of every file that has hard links, with the name that it was found by. */
+  readonly #written = new Map<SpooledContent, { path: string; source: string }>();
   readonly #excluded: (path: string, root: string) => boolean;
 
   constructor(
@@ -115,8 +115,10 @@ class Copy {
     };
     if (content === undefined) return { header };
     const first = this.#written.get(content);
-    if (first !== undefined && first !== path) return { header: { ...header, type: "link", linkName: first } };
-    this.#written.set(content, path);
+    // A file that is copied twice, such as by a symlink to it, becomes two files.
+    if (first !== undefined && first.source !== node.path && first.path !== path)
+      return { header: { ...header, type: "link", linkName: first.path } };
+    if (first === undefined) this.#written.set(content, { path, source: node.path });
     return { header: { ...header, size: content.length }, body: tree.spool.read(content) };
   }
 

@@ -1,7 +1,7 @@
 /** Which files of a tree a COPY or ADD names. */
-import ignore from "@balena/dockerignore";
 import { invalid, notFound } from "../../errors.ts";
 import type { FileNode, FileTree } from "../files/file-tree.ts";
+import { ignorePatterns } from "../files/ignore-patterns.ts";
 import { baseName, joined, normalised } from "../files/paths.ts";
 import { componentMatcher, hasWildcards, withoutEscapes } from "../files/wildcards.ts";
 
@@ -74,15 +74,6 @@ function matching(tree: FileTree, pattern: string): string[] {
 /** Whether --exclude leaves a file out, by its path in the tree and by its path below what is copied. */
 export function exclusion(patterns: readonly string[]): (path: string, root: string) => boolean {
   if (patterns.length === 0) return () => false;
-  const matcher = ignore().add([...patterns]);
-  return (path, root) => {
-    const below = root === "" ? path : path.slice(root.length + 1);
-    return (path !== "" && matcher.ignores(path)) || (below !== "" && matcher.ignores(below));
-  };
-}
-
-/** The filter of a .dockerignore file. */
-export function dockerignoreFilter(text: string): (path: string) => boolean {
-  const matcher = ignore().add(text);
-  return (path) => matcher.ignores(path);
+  const { ignores } = ignorePatterns(patterns);
+  return (path, root) => ignores(path) || ignores(root === "" ? path : path.slice(root.length + 1));
 }

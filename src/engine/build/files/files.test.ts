@@ -2,10 +2,12 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import dockerignore from "@balena/dockerignore";
 import fc from "fast-check";
 import { type TarMember, writeTar } from "../../../format/tar/index.ts";
 import { readContext } from "../context-files.ts";
 import { FileTree, readText, readTree } from "./file-tree.ts";
+import { ignorePatterns } from "./ignore-patterns.ts";
 import { normalised } from "./paths.ts";
 import { Spool } from "./spool.ts";
 import { componentMatcher } from "./wildcards.ts";
@@ -174,6 +176,63 @@ describe("context", () => {
       yield new TextEncoder().encode("x".repeat(2000));
     })();
     await expect(readContext(spool, noise, "Dockerfile")).rejects.toThrow("the build context cannot be read");
+  });
+});
+
+describe("ignore patterns", () => {
+  test.each([
+    [["*.log"], ["a.log"], ["d/a.log", "a.logs", "A.LOG"]],
+    [["**/*.log"], ["a.log", "d/e/a.log"], ["a.txt"]],
+    [["d"], ["d", "d/x/y"], ["dd", "e/d"]],
+    [["/d/"], ["d", "d/x"], ["e/d"]],
+    [["d/**"], ["d/x", "d/x/y"], ["d"]],
+    [["a/**/z"], ["a/z", "a/b/c/z", "a/z/below"], ["a", "az"]],
+    [
+      ["*", "!keep", "keep/not"],
+      ["x", "keep/not"],
+      ["keep", "keep/x"],
+    ],
+    [
+      ["# comment", "", " x? ", "[a-c]y"],
+      ["xy", "by", "xy/z"],
+      ["# comment", "x", "dy"],
+    ],
+    [["../x", "./y/../z"], ["x", "z"], ["y"]],
+  ])("%j", (lines, ignored, kept) => {
+    const { ignores } = ignorePatterns(lines);
+    for (const path of ignored) expect(ignores(path), path).toBe(true);
+    for (const path of kept) expect(ignores(path), path).toBe(false);
+  });
+
+  test("agrees with @balena/dockerignore", () => {
+    // Where `**` is only a part of a component, the library follows an older Docker.
+    const component = fc.oneof(
+      fc.constant("**"),
+      fc.stringMatching(/^[ab?]{0,2}\*?[ab?]{0,2}$/).filter((text) => text !== ""),
+    );
+    const pattern = fc.tuple(fc.boolean(), fc.array(component, { minLength: 1, maxLength: 3 }));
+    const path = fc
+      .array(fc.stringMatching(/^[ab]{1,3}$/), { minLength: 1, maxLength: 4 })
+      .map((parts) => parts.join("/"));
+    fc.assert(
+      fc.property(fc.array(pattern, { minLength: 1, maxLength: 4 }), path, (patterns, subject) => {
+        const lines = patterns.map(([isException, parts]) => (isException ? "!" : "") + parts.join("/"));
+        const wanted = dockerignore({ ignorecase: false }).add(lines).ignores(subject);
+        expect(ignorePatterns(lines).ignores(subject), JSON.stringify([lines, subject])).toBe(wanted);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  test("malformed ones are refused, costly ones are cheap", () => {
+    for (const line of ["!", "[", "[a", "x\\", "[b-a]", "x".repeat(5000)])
+      expect(() => ignorePatterns([line]), line).toThrow();
+    expect(() => ignorePatterns(Array(1001).fill("x"))).toThrow("more than 1000 patterns");
+    const started = performance.now();
+    const { ignores } = ignorePatterns(["**/*a".repeat(50), `${"*a".repeat(50)}b`]);
+    ignores("a/".repeat(2000));
+    ignores("a".repeat(4000));
+    expect(performance.now() - started).toBeLessThan(5000);
   });
 });
 

@@ -12,7 +12,8 @@ export function hasWildcards(text: string): boolean {
 
 export const withoutEscapes = (text: string): string => text.replace(/\\(.)/g, "$1");
 
-type Part = "star" | ((character: string) => boolean);
+export type CharacterTest = (character: string) => boolean;
+type Part = "star" | CharacterTest;
 
 /**
  * Matches one path component against one component of the pattern, in time linear in both: patterns come from strangers.
@@ -43,29 +44,36 @@ function closed(states: Set<number>, parts: readonly Part[]): Set<number> {
 
 function parse(pattern: string): Part[] {
   const parts: Part[] = [];
-  const malformed = (): Error => invalid(`syntax error in pattern: ${pattern}`);
   for (let index = 0; index < pattern.length; index++) {
     const character = pattern.charAt(index);
     if (character === "*") {
       if (parts.at(-1) !== "star") parts.push("star");
     } else if (character === "?") parts.push(() => true);
     else if (character === "[") {
-      const set = /^\[(\^?)((?:\\.|[^\]\\])+)\]/.exec(pattern.slice(index));
-      if (set === null) throw malformed();
-      index += set[0].length - 1;
-      const matches = setMatcher(set[2] ?? "", malformed);
-      parts.push(set[1] === "^" ? (text) => !matches(text) : matches);
+      const { test, end } = parseSet(pattern, index);
+      index = end;
+      parts.push(test);
     } else {
       if (character === "\\") index += 1;
       const literal = pattern.charAt(index);
-      if (literal === "") throw malformed();
+      if (literal === "") throw malformed(pattern);
       parts.push((text) => text === literal);
     }
   }
   return parts;
 }
 
-function setMatcher(text: string, malformed: () => Error): (character: string) => boolean {
+const malformed = (pattern: string): Error => invalid(`syntax error in pattern: ${pattern}`);
+
+/** A set of characters such as `[a-z]` or `[^.]`, at `start` of the pattern; `end` is its last character. */
+export function parseSet(pattern: string, start: number): { test: CharacterTest; end: number } {
+  const set = /^\[(\^?)((?:\\.|[^\]\\])+)\]/.exec(pattern.slice(start));
+  if (set === null) throw malformed(pattern);
+  const matches = setMatcher(set[2] ?? "", pattern);
+  return { test: set[1] === "^" ? (text) => !matches(text) : matches, end: start + set[0].length - 1 };
+}
+
+function setMatcher(text: string, pattern: string): CharacterTest {
   const ranges: [string, string][] = [];
   const characters = [...text.matchAll(/\\(.)|(.)/gsu)].map((match) => ({
     text: match[1] ?? match[2] ?? "",
@@ -75,7 +83,7 @@ function setMatcher(text: string, malformed: () => Error): (character: string) =
     const first = characters[index]?.text ?? "";
     if (characters[index + 1]?.isDash === true) {
       const last = characters[index + 2]?.text;
-      if (last === undefined || last < first) throw malformed();
+      if (last === undefined || last < first) throw malformed(pattern);
       ranges.push([first, last]);
       index += 2;
     } else ranges.push([first, first]);
