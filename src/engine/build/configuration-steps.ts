@@ -1,5 +1,6 @@
 /** Instructions that change an image's configuration and no file. Each answers its comment in the image's history. */
 import { invalid } from "../errors.ts";
+import { exposedPorts } from "../images/changes.ts";
 import { signalNumber } from "../signals.ts";
 import { expandWords } from "./dockerfile/expand.ts";
 import type { Instruction } from "./dockerfile/instructions.ts";
@@ -87,13 +88,4 @@ function expandPair(state: StageState, [name, value]: [string, string], keyword:
 function checkedSignal(text: string): string {
   signalNumber(text);
   return text;
-}
-
-function exposedPorts(text: string): string[] {
-  const match = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(text);
-  const first = Number(match?.[1] ?? 0);
-  const last = Number(match?.[2] ?? first);
-  if (match === null || first < 1 || last > 65535 || last < first) throw invalid(`invalid containerPort: ${text}`);
-  const protocol = match[3]?.toLowerCase() ?? "tcp";
-  return Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${protocol}`);
 }

@@ -145,7 +145,8 @@ function pairs(text: string, instruction: string): [string, string][] {
   });
 }
 
-function exposedPorts(text: string): string[] {
+/** `80`, `80/tcp`, `8000-8010/udp` as `port/protocol` each. Throws EngineError `invalid`. */
+export function exposedPorts(text: string): string[] {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(text);
   const first = Number(match?.[1] ?? 0);
   const last = Number(match?.[2] ?? first);
