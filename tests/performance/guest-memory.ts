@@ -21,7 +21,7 @@ const BOOTS = Number(given.boots);
 const SIZES_MB = [128, 256];
 /** Where the search for the smallest VM begins and ends, and how exact it is. */
 const [SMALLEST_MB, LARGEST_MB, STEP_MB] = [32, 256, 4];
-const BOOT_TIMEOUT_MS = 90_000;
+const BOOT_TIMEOUT_MS = 60_000;
 const PACKAGE_CACHE = process.env.VCH_PACKAGE_CACHE ?? join(tmpdir(), "vch-packages");
 
 const folder = await mkdtemp(join(tmpdir(), "vch-guest-memory-"));

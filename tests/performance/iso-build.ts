@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { openIso } from "../../iso-builder/inspect.ts";
 import { defaultKernelPackage, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages.ts";
-import { median, printTable } from "./table.ts";
+import { printTable } from "./table.ts";
 
 const { values: given } = parseArgs({ options: { runs: { type: "string", default: "3" } } });
 const RUNS = Number(given.runs);
@@ -17,15 +17,24 @@ const PACKAGE_CACHE = process.env.VCH_PACKAGE_CACHE ?? join(tmpdir(), "vch-packa
 
 const folder = await mkdtemp(join(tmpdir(), "vch-iso-build-"));
 
-async function run(command: string[], cwd = folder): Promise<number> {
+/** Milliseconds. */
+interface Cost {
+  wall: number;
+  /** Of all its threads and children: what other work on the machine changes least. */
+  cpu: number;
+}
+
+async function run(command: string[], cwd = folder): Promise<Cost> {
   const begun = performance.now();
   const child = Bun.spawn(command, { cwd, stdout: "ignore", stderr: "pipe" });
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
   if (code !== 0) throw new Error(`${command.join(" ")}: ${errors}`);
-  return performance.now() - begun;
+  const used = child.resourceUsage();
+  return { wall: performance.now() - begun, cpu: Number(used?.cpuTime.total ?? 0) / 1000 };
 }
 
-const shell = (script: string, ...words: string[]): Promise<number> => run(["sh", "-ec", script, "sh", ...words]);
+const sum = (one: Cost, two: Cost): Cost => ({ wall: one.wall + two.wall, cpu: one.cpu + two.cpu });
+const shell = (script: string, ...words: string[]): Promise<Cost> => run(["sh", "-ec", script, "sh", ...words]);
 
 /** What mksquashfs and xorriso are given: the trees of a finished ISO. */
 async function unpack(iso: string, name: string): Promise<{ root: string; medium: string; initramfs: string }> {
@@ -50,7 +59,7 @@ try {
   const [kernel = "", ...others] = packages;
   for (const compression of ["none", "zstd"] as const) {
     const ours = join(folder, `${compression}.iso`);
-    const build = (): Promise<number> =>
+    const build = (): Promise<Cost> =>
       run([
         ...[VCH, "iso", "build", "--state", join(folder, "state"), "--kernel", kernel, "--compression", compression],
         ...["--out", ours, ...others.flatMap((path) => ["--package", path])],
@@ -58,7 +67,7 @@ try {
     await build();
     const { root, medium, initramfs } = await unpack(ours, compression);
     const theirs = join(folder, `${compression}-theirs.iso`);
-    const tools = async (): Promise<number> => {
+    const tools = async (): Promise<Cost> => {
       let time = await shell(
         'cd "$1" && find . | cpio -o -H newc --quiet | zstd -19 -qcf > "$2/isolinux/initrd"',
         initramfs,
@@ -78,7 +87,7 @@ try {
           "-no-xattrs",
           "-no-progress",
         ];
-        time += await run(["mksquashfs", root, image, ...form]);
+        time = sum(time, await run(["mksquashfs", root, image, ...form]));
       }
       await rm(theirs, { force: true });
       const bios = [
@@ -92,30 +101,35 @@ try {
         "-boot-info-table",
       ];
       const efi = ["-eltorito-alt-boot", "-e", "boot/efi.img", "-no-emul-boot"];
-      return time + (await run(["xorriso", "-as", "mkisofs", "-quiet", "-R", ...bios, ...efi, "-o", theirs, medium]));
+      return sum(time, await run(["xorriso", "-as", "mkisofs", "-quiet", "-R", ...bios, ...efi, "-o", theirs, medium]));
     };
-    const [mine, foreign, ratios]: number[][] = [[], [], []];
+    const mine: Cost[] = [];
+    const foreign: Cost[] = [];
+    const unpacking: Cost[] = [];
     for (let index = 0; index < RUNS; index++) {
-      const [a, b] = [await build(), await tools()];
-      mine?.push(a);
-      foreign?.push(b);
-      ratios?.push((100 * a) / b);
-    }
-    const unpacking: number[] = [];
-    for (let index = 0; index < RUNS; index++) {
+      mine.push(await build());
+      foreign.push(await tools());
       const out = join(folder, "unpacked");
       await mkdir(out);
       unpacking.push(await shell('out=$1; shift; for deb; do dpkg-deb -x "$deb" "$out"; done', out, kernel, ...others));
       await rm(out, { recursive: true });
     }
     const size = async (path: string): Promise<string> => `${((await stat(path)).size / 2 ** 20).toFixed(1)} MiB`;
-    printTable(`${compression}: ${await size(ours)}, theirs ${await size(theirs)}`, [
-      ["vch iso build, ms", mine ?? []],
-      ["mksquashfs, cpio, zstd, xorriso, ms", foreign ?? []],
-      ["dpkg-deb -x of the same packages, ms", unpacking],
-      ["ratio without unpacking, %", ratios ?? []],
-      ["ratio with unpacking, %", [(100 * median(mine ?? [])) / (median(foreign ?? []) + median(unpacking))]],
-    ]);
+    for (const key of ["wall", "cpu"] as const) {
+      const of = (costs: readonly Cost[]): number[] => costs.map((cost) => cost[key]);
+      const ratio = (others: (index: number) => number): number[] =>
+        mine.map((cost, index) => (100 * cost[key]) / others(index));
+      printTable(`${compression}, ${key} time: ${await size(ours)}, theirs ${await size(theirs)}`, [
+        ["vch iso build, ms", of(mine)],
+        ["mksquashfs, cpio, zstd, xorriso, ms", of(foreign)],
+        ["dpkg-deb -x of the same packages, ms", of(unpacking)],
+        ["ratio without unpacking, %", ratio((index) => foreign[index]?.[key] ?? Number.NaN)],
+        [
+          "ratio with unpacking, %",
+          ratio((index) => (foreign[index]?.[key] ?? Number.NaN) + (unpacking[index]?.[key] ?? Number.NaN)),
+        ],
+      ]);
+    }
   }
 } finally {
   await rm(folder, { recursive: true, force: true });
