@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { OpenBridgeNetwork } from "../network/contract.ts";
 import { BootAdmission } from "./boot-admission.ts";
 import { bootstrapMedia } from "./bootstrap-medium.ts";
-import { makeBuilds, removeUnfinished } from "./build/index.ts";
+import { makeBuilds, removeUnfinished, unfinishedContainers } from "./build/index.ts";
 import { ContainerExecs } from "./containers/exec.ts";
 import { makeContainers } from "./containers/index.ts";
 import { adopt, finishReconciliation, watchInventory } from "./containers/reconcile.ts";
@@ -140,8 +140,9 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     const stopWatching = watchInventory(context);
     undo.unshift(async () => stopWatching());
     await volumes.load();
+    const unfinished = unfinishedContainers(context);
     const reconciled = finishReconciliation(context)
-      .then(() => removeUnfinished(context))
+      .then(() => removeUnfinished(context, unfinished))
       .catch((error: unknown) => {
         log(`reconciling: ${error instanceof Error ? error.message : error}`);
       });

@@ -62,7 +62,7 @@ async function prepare(
       `When using ${keyword} with more than one source file, the destination must be a directory and end with a /`,
     );
   const [only] = items;
-  const digest = await contentDigest(items, options.exclude);
+  const digest = await contentDigest(items, options.exclude, options.from !== undefined);
   const what = items.length > 1 ? "multi" : only?.node.type === "directory" ? "dir" : "file";
   const path = absolute(state.workingDirectory, destination);
   return {
@@ -167,8 +167,12 @@ function checkDigest(source: string, node: FileNode, wanted: string | undefined)
   if (actual !== wanted) throw invalid(`ADD failed: digest mismatch of ${source}: expected ${wanted}, got ${actual}`);
 }
 
-/** Over names, kinds, modes, owners and contents; not over times, as with Docker. */
-async function contentDigest(items: readonly CopyItem[], exclude: readonly string[]): Promise<string> {
+/** Over names, kinds, modes, contents and the owners where they are kept; not over times, as with Docker. */
+async function contentDigest(
+  items: readonly CopyItem[],
+  exclude: readonly string[],
+  withOwners: boolean,
+): Promise<string> {
   const hash = createHash("sha256");
   const excluded = exclusion(exclude);
   let visited = 0;
@@ -181,7 +185,8 @@ async function contentDigest(items: readonly CopyItem[], exclude: readonly strin
       const { type, mode, uid, gid, linkName, device, content } = node;
       const xattrs = [...node.xattrs].map(([key, value]) => [key, Buffer.from(value).toString("base64")]).sort();
       const inside = root.path === "" ? node.path : node.path.slice(root.path.length);
-      hash.update(JSON.stringify([inside, type, mode, uid, gid, linkName, device, content?.digest ?? "", xattrs]));
+      const owner = withOwners ? [uid, gid] : [];
+      hash.update(JSON.stringify([inside, type, mode, owner, linkName, device, content?.digest ?? "", xattrs]));
     }
   }
   return hash.digest("hex");

@@ -6,7 +6,7 @@ import { Semaphore } from "../waiting.ts";
 import { type Builder, performBuild } from "./build.ts";
 import { BUILDS_AT_ONCE } from "./limits.ts";
 import { pruneBuildCache } from "./prune.ts";
-import { removeUnfinished } from "./run-step.ts";
+import { removeUnfinished, unfinishedContainers } from "./run-step.ts";
 
 export async function makeBuilds(builder: Builder): Promise<Builds> {
   await removeSpools(builder.spoolDirectory);
@@ -29,4 +29,4 @@ async function removeSpools(directory: string): Promise<void> {
   for (const name of names.filter((each) => each.endsWith(".spool"))) await rm(join(directory, name), { force: true });
 }
 
-export { removeUnfinished };
+export { removeUnfinished, unfinishedContainers };

@@ -49,12 +49,25 @@ export async function runCommand(
   } finally {
     const remove =
       outcome === "cancelled" || options.forceRemove || (outcome === "committed" && options.removeIntermediate);
-    if (remove) {
-      await removeContainer(context, container, { force: true, volumes: true });
-      if (outcome !== "cancelled") await output.arrow(`Removed intermediate container ${shortId(container.id)}`);
-    } else await keep(context, container);
+    await (remove ? removeIntermediate(context, container, output) : keep(context, container));
   }
 }
+
+/** The outcome of the command counts, not that of tidying up: the next start tries again. */
+async function removeIntermediate(context: EngineContext, container: Container, output: BuildOutput): Promise<void> {
+  const id = shortId(container.id);
+  try {
+    await removeContainer(context, container, { force: true, volumes: true });
+  } catch (error) {
+    const reason = messageOf(error);
+    context.log(`container ${container.name} of a build: ${reason}`);
+    await output.line(`Error removing intermediate container ${id}: ${reason}`);
+    return;
+  }
+  await output.arrow(`Removed intermediate container ${id}`);
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const NO_INPUT = { AttachStdin: false, Tty: false, OpenStdin: false, StdinOnce: false, ArgsEscaped: false };
 
@@ -121,21 +134,27 @@ async function execute(
 async function keep(context: EngineContext, container: Container): Promise<void> {
   if (container.document.intermediate !== true) return;
   const { intermediate: _, ...document } = container.document;
-  await container.queue.run(() =>
-    writeEntries(context, container, encodeDocument(document, documentChunks(container.stored))),
-  );
-  container.document = document;
+  try {
+    await container.queue.run(() =>
+      writeEntries(context, container, encodeDocument(document, documentChunks(container.stored))),
+    );
+    container.document = document;
+  } catch (error) {
+    context.log(`container ${container.name} of a build will go at the next start: ${messageOf(error)}`);
+  }
 }
 
-/** Containers of builds that an engine did not finish. */
-export async function removeUnfinished(context: EngineContext): Promise<void> {
-  const left = context.table.all().filter(({ document }) => document.intermediate === true);
-  for (const container of left) {
+/** Containers of builds that an engine did not finish. Ask before this one builds. */
+export const unfinishedContainers = (context: EngineContext): Container[] =>
+  context.table.all().filter(({ document }) => document.intermediate === true);
+
+export async function removeUnfinished(context: EngineContext, containers: readonly Container[]): Promise<void> {
+  for (const container of containers) {
     context.log(`removing container ${container.name} of a build that was cut off`);
     try {
       await removeContainer(context, container, { force: true, volumes: true });
     } catch (error) {
-      context.log(`container ${container.name}: ${error instanceof Error ? error.message : error}`);
+      context.log(`container ${container.name}: ${messageOf(error)}`);
     }
   }
 }
