@@ -21,7 +21,7 @@ export class Destination {
   constructor(
     private readonly below: LayerBelow,
     private readonly owner: Owner,
-    /** Undefined follows none: what is in the way gives way (COPY --link). */
+    /** False with COPY --link: a symlink in the way is replaced by a directory. */
     private readonly followSymlinks: boolean,
   ) {}
 
