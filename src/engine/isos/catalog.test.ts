@@ -114,6 +114,19 @@ describe("the catalog of bootstrap ISOs", () => {
     expect((await catalog.list()).map(({ name }) => name)).toEqual(["one"]);
   });
 
+  test("writes damaged records anew, and says what to do about an unknown default", async () => {
+    const { vsphere, catalog, add } = fixture();
+    await add("vch", "own");
+    await vsphere.files.write(`${FOLDER}/records/vch.json`, "{ not JSON");
+    expect(add("vch", "own")).rejects.toThrow("record of bootstrap ISO vch is damaged");
+    await add("vch", "own", true);
+    expect((await catalog.medium()).name).toBe("vch");
+    await vsphere.files.write(`${FOLDER}/default.json`, "[]");
+    expect(catalog.medium()).rejects.toThrow("choose one with vch iso use");
+    await catalog.use("vch");
+    expect((await catalog.medium()).name).toBe("vch");
+  });
+
   test("survives being cut off before any step of an upload", async () => {
     for (let stop = 0; ; stop++) {
       const { vsphere, catalog, add, files } = fixture();

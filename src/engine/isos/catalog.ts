@@ -12,8 +12,10 @@ import {
   checkIsoName,
   type IsoFacts,
   type IsoRecord,
+  IsoRecordError,
   isoFileName,
   parseIsoRecord,
+  parseJson,
 } from "./record.ts";
 import type { IsoUse } from "./usage.ts";
 
@@ -67,8 +69,13 @@ export class IsoCatalog {
   async defaultName(): Promise<string> {
     const text = await this.#readIfThere(`${this.#folder}/default.json`);
     if (text === undefined) return BUILT_IN_ISO;
-    const { name } = JSON.parse(text) as { name?: unknown };
-    return checkIsoName(String(name));
+    const name = (parseJson(text) as { name?: unknown } | null | undefined)?.name;
+    if (typeof name !== "string")
+      throw new EngineError(
+        "unavailable",
+        "it is not known which bootstrap ISO is the default: choose one with vch iso use",
+      );
+    return checkIsoName(name);
   }
 
   /** What a VM is to start from. @throws EngineError when there is no such ISO */
@@ -112,7 +119,7 @@ export class IsoCatalog {
     open: () => ReadableStream<Uint8Array>,
     { replace = false }: { replace?: boolean } = {},
   ): Promise<IsoRecord> {
-    const known = await this.find(name);
+    const known = await this.#findToReplace(name, replace);
     if (known !== undefined && known.sha256 !== facts.sha256 && !replace)
       throw conflict(`there is another bootstrap ISO ${name}: choose another name, or replace it with --replace`);
     const record: IsoRecord = {
@@ -144,6 +151,17 @@ export class IsoCatalog {
       return known;
     await this.#write(this.#recordPath(name), record);
     return record;
+  }
+
+  /** A damaged record is as good as none for whoever replaces it: the endpoint must be able to start. */
+  async #findToReplace(name: string, replace: boolean): Promise<IsoRecord | undefined> {
+    try {
+      return await this.find(name);
+    } catch (error) {
+      if (!replace || !(error instanceof IsoRecordError)) throw error;
+      this.#log(`${error.message}: it is written anew`);
+      return undefined;
+    }
   }
 
   /** Makes an ISO the default of containers from now on. @throws EngineError when there is no such ISO */

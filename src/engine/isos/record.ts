@@ -59,10 +59,16 @@ const DIGEST_CHARACTERS = 16;
 export const isoFileName = (name: string, sha256: string): string =>
   `${name === BUILT_IN_ISO ? "bootstrap" : name}-${sha256.slice(0, DIGEST_CHARACTERS)}.iso`;
 
-/** @throws Error when the text is no record of that name; it may have been written by another version */
+/** A record that is damaged, or that another version of vch wrote. */
+export class IsoRecordError extends Error {
+  override readonly name = "IsoRecordError";
+}
+
+/** @throws IsoRecordError when the text is no record of that name */
 export function parseIsoRecord(text: string, name: string): IsoRecord {
-  const record = JSON.parse(text) as Partial<IsoRecord> | null;
+  const record = parseJson(text) as Partial<IsoRecord> | null | undefined;
   const isWhole =
+    record !== undefined &&
     record !== null &&
     typeof record === "object" &&
     record.version === 1 &&
@@ -75,6 +81,16 @@ export function parseIsoRecord(text: string, name: string): IsoRecord {
     typeof record.sizeBytes === "number" &&
     Array.isArray(record.cdromBuses) &&
     Array.isArray(record.firmware);
-  if (!isWhole) throw new Error(`the record of bootstrap ISO ${name} is damaged or of another version of vch`);
+  if (!isWhole) throw new IsoRecordError(`the record of bootstrap ISO ${name} is damaged or of another version of vch`);
   return record as IsoRecord;
+}
+
+/** `undefined` for what is not JSON. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
