@@ -84,9 +84,9 @@ export async function uploadIso(
   name: string,
   options: { replace: boolean },
 ): Promise<IsoRecord> {
+  const facts = await isoFacts(path);
   const problems = await verifyIso(Bun.file(path));
   if (problems.length > 0) throw new Error(`${path} is not sound:\n  ${problems.join("\n  ")}`);
-  const facts = await isoFacts(path);
   return withCatalog(settings, (catalog) => catalog.add(name, facts, () => Bun.file(path).stream(), options));
 }
 
