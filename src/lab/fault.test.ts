@@ -20,6 +20,7 @@ const HYPERVISOR_FAULTS: Record<HypervisorFault, true> = {
   InvalidArgument: true,
   InvalidDatastorePath: true,
   InvalidDiskFormat: true,
+  InvalidPowerState: true,
   InvalidState: true,
   LimitExceeded: true,
   NoDiskSpace: true,

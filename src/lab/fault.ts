@@ -84,6 +84,8 @@ export function hypervisorFault({ fault, message }: HypervisorError, file = "", 
       return new LabFault(fault, message);
     case "InvalidDatastorePath":
       return file === "" ? new LabFault(fault, message, { datastorePath: file }) : invalidDatastorePath(file);
+    case "InvalidPowerState":
+      return new LabFault(fault, message, { existingState: "poweredOff" });
     case "NoDiskSpace":
       return file === "" ? new LabFault(fault, message, { file, datastore }) : noDiskSpace(file, datastore);
     default:

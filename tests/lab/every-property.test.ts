@@ -3,12 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
-import { type Lab, startLab } from "../../src/lab/index.ts";
-import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
-import { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import type { Lab } from "../../src/lab/index.ts";
+import type { SoapClient } from "../../src/lab/testing/soap-client.ts";
 import { isReference, type ManagedObjectReference } from "../../src/vsphere/vim25/index.ts";
 import { BUILD_MILLISECONDS, buildGovc, govcFor } from "./govc.ts";
+import { openFakeLab } from "./open-lab.ts";
 
 describe.each(["HostAgent", "VirtualCenter"] as const)("%s", (personality) => {
   const center = personality === "VirtualCenter";
@@ -20,20 +19,8 @@ describe.each(["HostAgent", "VirtualCenter"] as const)("%s", (personality) => {
   beforeAll(async () => {
     await buildGovc();
     directory = await mkdtemp(join(tmpdir(), "vch-properties-"));
-    lab = await startLab({
-      stateDirectory: join(directory, "state"),
-      listen: { host: "127.0.0.1", port: 0 },
-      personality,
-      username: "root",
-      password: "secret",
-      portGroups: ["VM Network"],
-      hypervisor: new FakeHypervisor().connect,
-      disks: createDiskStore(),
-      log: (line) => complaints.push(line),
-    });
-    client = new SoapClient(lab.url, lab.certificatePem);
-    const sessions = { type: "SessionManager", value: center ? "SessionManager" : "ha-sessionmgr" } as const;
-    await client.call("Login", sessions as never, { userName: "root", password: "secret" });
+    const log = (line: string): unknown => complaints.push(line);
+    ({ lab, client } = await openFakeLab(directory, personality, { log }));
     const govc = govcFor(lab.url, directory, "root", "secret");
     await govc(
       "vm.create",

@@ -4,9 +4,10 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
-import { type Lab, startLab } from "../../src/lab/index.ts";
-import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
-import { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import type { Lab } from "../../src/lab/index.ts";
+import type { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import { checkDisks } from "./check-disks.ts";
+import { openFakeLab } from "./open-lab.ts";
 
 type Id = { id: string };
 interface Disk {
@@ -25,24 +26,11 @@ describe.each(["HostAgent", "VirtualCenter"] as const)("%s", (personality) => {
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), "vch-fcd-"));
-    lab = await startLab({
-      stateDirectory: join(directory, "state"),
-      listen: { host: "127.0.0.1", port: 0 },
-      personality,
-      username: "root",
-      password: "secret",
-      portGroups: ["VM Network"],
-      hypervisor: new FakeHypervisor().connect,
-      disks: createDiskStore(),
-      log: () => undefined,
-    });
-    const collector = center ? "propertyCollector" : "ha-property-collector";
-    client = new SoapClient(lab.url, lab.certificatePem, undefined, collector);
-    const sessions = { type: "SessionManager", value: center ? "SessionManager" : "ha-sessionmgr" } as const;
-    await client.call("Login", sessions as never, { userName: "root", password: "secret" });
+    ({ lab, client } = await openFakeLab(directory, personality));
   });
   afterAll(async () => {
     await lab.close();
+    await checkDisks(join(directory, "state"));
     await rm(directory, { recursive: true });
   });
 

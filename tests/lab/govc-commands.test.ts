@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkDisks } from "./check-disks.ts";
 import { type FakeLabProcess, serveFakeLab } from "./fake-lab-process.ts";
 import { BUILD_MILLISECONDS, buildGovc, type Govc, govcFor } from "./govc.ts";
 import script from "./govc-commands.txt" with { type: "text" };
@@ -63,6 +64,7 @@ describe.each([
   });
   afterAll(async () => {
     await lab.stop();
+    await checkDisks(join(directory, "state"));
     await rm(directory, { recursive: true });
   });
 

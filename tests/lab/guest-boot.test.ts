@@ -4,12 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Hypervisor } from "../../src/lab/hypervisor/contract.ts";
-import { createDiskStore, createHypervisor } from "../../src/lab/hypervisor/index.ts";
-import { type Lab, startLab } from "../../src/lab/index.ts";
+import type { Lab } from "../../src/lab/index.ts";
 import type { LoaderConfiguration } from "../../src/link/guest-configuration.ts";
 import { encodeConfiguration } from "../../src/link/guest-configuration-codec.ts";
 import { type Medium, makeMedium } from "../tether/guest.ts";
 import { BUILD_MILLISECONDS, buildGovc, type Govc, govcFor } from "./govc.ts";
+import { openRealLab } from "./open-lab.ts";
 
 const LIMIT_MILLISECONDS = 240_000;
 const ADDRESS = "192.0.2.7";
@@ -25,25 +25,7 @@ beforeAll(async () => {
   await buildGovc();
   medium = await makeMedium();
   directory = await mkdtemp(join(tmpdir(), "vch-guest-"));
-  lab = await startLab({
-    stateDirectory: join(directory, "state"),
-    listen: { host: "127.0.0.1", port: 0 },
-    personality: "HostAgent",
-    username: "root",
-    password: "secret",
-    portGroups: ["guests"],
-    hypervisor: async (events) => {
-      hypervisor = await createHypervisor({
-        stateDirectory: join(directory, "state"),
-        runDirectory: join(directory, "run"),
-        events,
-        log: () => undefined,
-      });
-      return hypervisor;
-    },
-    disks: createDiskStore(),
-    log: () => undefined,
-  });
+  ({ lab, hypervisor } = await openRealLab(directory, "guests"));
   govc = govcFor(lab.url, directory, "root", "secret");
 }, BUILD_MILLISECONDS);
 

@@ -4,9 +4,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Hypervisor } from "../../src/lab/hypervisor/contract.ts";
-import { createDiskStore, createHypervisor } from "../../src/lab/hypervisor/index.ts";
-import { type Lab, startLab } from "../../src/lab/index.ts";
-import { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import type { Lab } from "../../src/lab/index.ts";
+import type { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import { openRealLab } from "./open-lab.ts";
 
 const LIMIT_MILLISECONDS = 120_000;
 const FOLDER = { type: "Folder", value: "ha-folder-vm" } as const;
@@ -18,31 +18,7 @@ let client: SoapClient;
 let hypervisor: Hypervisor;
 
 async function start(): Promise<void> {
-  lab = await startLab({
-    stateDirectory: join(directory, "state"),
-    listen: { host: "127.0.0.1", port: 0 },
-    personality: "HostAgent",
-    username: "root",
-    password: "secret",
-    portGroups: ["lab-test"],
-    hypervisor: async (events) => {
-      hypervisor = await createHypervisor({
-        stateDirectory: join(directory, "state"),
-        runDirectory: join(directory, "run"),
-        events,
-        log: () => undefined,
-      });
-      return hypervisor;
-    },
-    disks: createDiskStore(),
-    log: () => undefined,
-  });
-  client = new SoapClient(lab.url, lab.certificatePem);
-  await client.call(
-    "Login",
-    { type: "SessionManager", value: "ha-sessionmgr" },
-    { userName: "root", password: "secret" },
-  );
+  ({ lab, client, hypervisor } = await openRealLab(directory, "lab-test"));
 }
 
 beforeAll(async () => {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkDisks } from "./check-disks.ts";
 import { type FakeLabProcess, serveFakeLab } from "./fake-lab-process.ts";
 import { BUILD_MILLISECONDS, buildGovc, type Govc, govcFor } from "./govc.ts";
 
@@ -19,6 +20,7 @@ beforeAll(async () => {
 }, BUILD_MILLISECONDS);
 afterAll(async () => {
   await lab.stop();
+  await checkDisks(join(directory, "state"));
   await rm(directory, { recursive: true });
 });
 

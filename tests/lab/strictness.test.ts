@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
-import { type Lab, startLab } from "../../src/lab/index.ts";
-import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
-import { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import type { Lab } from "../../src/lab/index.ts";
+import type { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import { checkDisks } from "./check-disks.ts";
+import { openFakeLab } from "./open-lab.ts";
 
 const FOLDER = { type: "Folder", value: "ha-folder-vm" } as const;
 const POOL = { type: "ResourcePool", value: "ha-root-pool" } as const;
@@ -18,23 +18,11 @@ let client: SoapClient;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "vch-strict-"));
-  lab = await startLab({
-    stateDirectory: join(directory, "state"),
-    listen: { host: "127.0.0.1", port: 0 },
-    personality: "HostAgent",
-    username: "root",
-    password: "secret",
-    portGroups: ["VM Network"],
-    hypervisor: new FakeHypervisor().connect,
-    disks: createDiskStore(),
-    log: () => undefined,
-  });
-  client = new SoapClient(lab.url, lab.certificatePem);
-  const sessions = { type: "SessionManager", value: "ha-sessionmgr" } as const;
-  await client.call("Login", sessions, { userName: "root", password: "secret" });
+  ({ lab, client } = await openFakeLab(directory, "HostAgent"));
 });
 afterAll(async () => {
   await lab.close();
+  await checkDisks(join(directory, "state"));
   await rm(directory, { recursive: true });
 });
 

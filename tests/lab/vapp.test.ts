@@ -3,11 +3,12 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createDiskStore } from "../../src/lab/hypervisor/disks/disk-store.ts";
-import { type Lab, startLab } from "../../src/lab/index.ts";
+import type { Lab } from "../../src/lab/index.ts";
 import { FakeHypervisor } from "../../src/lab/testing/fake-hypervisor.ts";
-import { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import type { SoapClient } from "../../src/lab/testing/soap-client.ts";
+import { checkDisks } from "./check-disks.ts";
 import { BUILD_MILLISECONDS, buildGovc, type Govc, govcFor } from "./govc.ts";
+import { openFakeLab } from "./open-lab.ts";
 
 const POOL = { type: "ResourcePool", value: "resgroup-8" } as const;
 const hypervisor = new FakeHypervisor();
@@ -17,20 +18,7 @@ let client: SoapClient;
 let govc: Govc;
 
 async function start(): Promise<void> {
-  lab = await startLab({
-    stateDirectory: join(directory, "state"),
-    listen: { host: "127.0.0.1", port: 0 },
-    personality: "VirtualCenter",
-    username: "root",
-    password: "secret",
-    portGroups: ["VM Network"],
-    hypervisor: hypervisor.connect,
-    disks: createDiskStore(),
-    log: () => undefined,
-  });
-  client = new SoapClient(lab.url, lab.certificatePem, undefined, "propertyCollector");
-  const sessions = { type: "SessionManager", value: "SessionManager" } as const;
-  await client.call("Login", sessions, { userName: "root", password: "secret" });
+  ({ lab, client } = await openFakeLab(directory, "VirtualCenter", { hypervisor: hypervisor.connect }));
   govc = govcFor(lab.url, directory, "root", "secret");
 }
 
@@ -41,6 +29,7 @@ beforeAll(async () => {
 }, BUILD_MILLISECONDS);
 afterAll(async () => {
   await lab.close();
+  await checkDisks(join(directory, "state"));
   await rm(directory, { recursive: true });
 });
 

@@ -131,6 +131,8 @@ export type HypervisorFault =
   | "InvalidArgument"
   | "InvalidDatastorePath"
   | "InvalidDiskFormat"
+  /** The machine does not run any more. */
+  | "InvalidPowerState"
   | "InvalidState"
   | "LimitExceeded"
   | "NoDiskSpace"

@@ -273,7 +273,7 @@ export class QemuMachine implements RunningMachine {
 
   #serialized<T>(work: () => Promise<T>): Promise<T> {
     const guarded = async () => {
-      if (this.#state !== "running") throw new HypervisorError("InvalidState", `the VM is ${this.#state}`);
+      if (this.#state !== "running") throw new HypervisorError("InvalidPowerState", `the VM is ${this.#state}`);
       return await work();
     };
     const result = this.#queue.then(guarded, guarded);
@@ -283,7 +283,7 @@ export class QemuMachine implements RunningMachine {
 
   async #command(action: string, command: string, parameters = {}): Promise<void> {
     if (this.#state !== "running")
-      throw new HypervisorError("InvalidState", `cannot ${action}: the VM is ${this.#state}`);
+      throw new HypervisorError("InvalidPowerState", `cannot ${action}: the VM is ${this.#state}`);
     try {
       await this.#parts.qmp.execute(command, parameters);
     } catch (error) {

@@ -82,6 +82,12 @@ describe("machine", () => {
 describe("storage", () => {
   const disk = { key: 2000, bus: "scsi", controller: 0, unit: 3, file: "/ds/a,b.vmdk", discardWrites: false } as const;
 
+  test("an LSI Logic parallel controller is left out, unless a disk is on it", () => {
+    const scsiControllers = [{ key: 1000, bus: 0, model: "lsilogic" as const }];
+    expect(words({ scsiControllers }).join(" ")).not.toContain("lsi");
+    expect(() => words({ scsiControllers, disks: [disk] })).toThrow("ParaVirtualSCSIController");
+  });
+
   test("a chain is one tree, writable only on top", () => {
     const list = words({ disks: [disk] }, { disks: [{ disk, files: ["/ds/child.vmdk", "/ds/a,b.vmdk"] }] });
     expect(values(list, "-blockdev")).toEqual([
