@@ -23,6 +23,8 @@ export async function removeContainer(
         ? `cannot remove container "/${container.name}": container is paused and must be unpaused first`
         : `cannot remove container "/${container.name}": container is running: stop the container before removing or force remove`,
     );
+  // Not behind a stop that waits for the process: that one ends by this.
+  if (container.isRunning) await killContainer(context, container);
   await container.queue.run(async () => {
     if (context.table.byId(container.id) !== container) return;
     if (container.isRunning) {

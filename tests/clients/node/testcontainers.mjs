@@ -25,6 +25,7 @@ try {
   await container.copyContentToContainer([{ content: "copied", target: "/www/copied" }]);
   assert.equal(await (await fetch(address.replace("index.html", "copied"))).text(), "copied");
 } finally {
-  await container.stop({ timeout: 5_000 });
+  // Seconds, in this version.
+  await container.stop({ timeout: 1 });
 }
 console.log("session complete");
