@@ -65,7 +65,8 @@ export async function openEngine(
   };
 }
 
-function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
+/** Everything around an engine but its vSphere. `leaf` is the disk of the only image, `busybox`. */
+export function fakeParts(owners: Owners, config: ImageRuntimeConfig, leaf = LEAF): EngineParts {
   return {
     openBridgeNetwork: async (options) => fakeBridge(options),
     removeBridgeNetwork: async () => undefined,
@@ -83,10 +84,10 @@ function fakeParts(owners: Owners, config: ImageRuntimeConfig): EngineParts {
       store: {
         resolve: async (reference) => {
           if (reference !== "busybox") throw notFound(`No such image: ${reference}`);
-          return fakeImage(config);
+          return fakeImage(config, leaf);
         },
         hold: () => () => undefined,
-        diskOf: () => LEAF,
+        diskOf: () => leaf,
         addLayer: async () => {
           throw notImplemented("no image disks here");
         },
@@ -107,12 +108,12 @@ const noBuilds = new Proxy({} as BuildSteps, {
   },
 });
 
-const fakeImage = (config: ImageRuntimeConfig): StoredImage => ({
+const fakeImage = (config: ImageRuntimeConfig, leaf: string): StoredImage => ({
   id: `sha256:${"1".repeat(64)}`,
   architecture: "amd64",
   os: "linux",
   config,
-  disk: { path: LEAF, capacityBytes: 1e9 },
+  disk: { path: leaf, capacityBytes: 1e9 },
   sizeBytes: 1000,
 });
 

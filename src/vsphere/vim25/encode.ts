@@ -96,21 +96,24 @@ export class Encoder {
     for (const element of value) this.single(name, declared, element);
   }
 
-  private single(name: string, declared: ValueType, value: unknown): void {
-    switch (declared.kind) {
+  /** @param typed in an `anyType` position: `xsi:type` is written whatever the type is */
+  private single(name: string, { kind, type }: ValueType, value: unknown, typed = false): void {
+    switch (kind) {
       case "object":
-        this.object(name, declared.type, value, false);
+        this.object(name, type, value, typed);
         return;
       case "reference":
-        this.reference(name, value, "");
+        this.reference(name, value, typed ? ' xsi:type="ManagedObjectReference"' : "");
         return;
       case "anyType":
         this.any(name, value);
         return;
       case "void":
         throw new EncodingError(`${name} has no value`);
-      default:
-        this.out += `<${name}>${this.scalar(name, declared.kind, value)}</${name}>`;
+      default: {
+        const attribute = typed ? ` xsi:type="${kind === "enumeration" ? type : `xsd:${kind}`}"` : "";
+        this.out += `<${name}${attribute}>${this.scalar(name, kind, value)}</${name}>`;
+      }
     }
   }
 
@@ -156,28 +159,12 @@ export class Encoder {
   }
 
   private typed(name: string, type: ValueType, value: unknown): void {
-    if (type.array) {
-      if (!Array.isArray(value)) throw new EncodingError(`${name} must be a list`);
-      this.arrayOf(name, type, value);
+    if (!type.array) {
+      this.single(name, type, value, true);
       return;
     }
-    switch (type.kind) {
-      case "object":
-        this.object(name, type.type, value, true);
-        return;
-      case "reference":
-        this.reference(name, value, ' xsi:type="ManagedObjectReference"');
-        return;
-      case "anyType":
-        this.any(name, value);
-        return;
-      case "void":
-        throw new EncodingError(`${name} has no value`);
-      default: {
-        const xsiType = type.kind === "enumeration" ? type.type : `xsd:${type.kind}`;
-        this.out += `<${name} xsi:type="${xsiType}">${this.scalar(name, type.kind, value)}</${name}>`;
-      }
-    }
+    if (!Array.isArray(value)) throw new EncodingError(`${name} must be a list`);
+    this.arrayOf(name, type, value);
   }
 
   private arrayOf(name: string, element: ValueType, values: readonly unknown[]): void {
