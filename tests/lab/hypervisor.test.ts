@@ -7,6 +7,7 @@ import { encodeRpciFrame, parseRpciReply, RpciDecoder } from "../../src/format/r
 import { bootProbeGuest } from "../../src/lab/hypervisor/accelerator.ts";
 import type { Hypervisor, MachineDefinition, RunningMachine } from "../../src/lab/hypervisor/contract.ts";
 import { createDiskStore, createHypervisor } from "../../src/lab/hypervisor/index.ts";
+import { DiskRelations } from "../../src/lab/storage/disk-relations.ts";
 import { serialGuestIso } from "./serial-guest.ts";
 
 const usable =
@@ -288,14 +289,14 @@ describe.skipIf(!usable)("machines under QEMU", () => {
       await machine.suspend(state);
       expect(machine.state).toBe("suspended");
       expect(stoppedOf("vm-8")).toEqual([]);
-      expect(await exists(join(vm.definition.directory, "redo-2001.vmdk"))).toBe(true);
+      expect(await exists(join(vm.definition.directory, "disk-2001.vmdk.REDO"))).toBe(true);
       expect(
         Bun.spawnSync(["qemu-io", "-f", "vmdk", "-c", "write 0 64k", "-c", "write -z 0 64k", redo.file]).exitCode,
       ).toBe(0);
       const resumed = await hypervisor?.powerOn(vm.definition, { stateFile: state });
       expect(await (await com2(vm.port)).count()).toBe("4");
       await resumed?.powerOff();
-      expect(await exists(join(vm.definition.directory, "redo-2001.vmdk"))).toBe(false);
+      expect(await exists(join(vm.definition.directory, "disk-2001.vmdk.REDO"))).toBe(false);
 
       await appendFile(join(base, "bad.vmss"), "x".repeat(5000));
       await expect(hypervisor?.powerOn(vm.definition, { stateFile: join(base, "bad.vmss") })).rejects.toMatchObject({
@@ -318,6 +319,10 @@ describe.skipIf(!usable)("machines under QEMU", () => {
       const first = await guest("vm-9", { disks: [disk(2000, one)] });
       const second = await guest("vm-10", { disks: [disk(2000, two), disk(2001, parent, true)] });
       const [machine, other] = await Promise.all([powerOn(first), powerOn(second)]);
+      // What a lab reads at its start: a throw-away child is none.
+      const relations = new DiskRelations(disks, () => undefined);
+      await relations.scan(base);
+      expect(relations.childrenOf(parent).sort()).toEqual([one, two]);
       await expect(other.plugDisk(disk(2002, one))).rejects.toMatchObject({ fault: "FileLocked" });
       await expect(other.plugDisk(disk(2002, parent))).rejects.toMatchObject({ fault: "FileLocked" });
       await expect(other.plugDisk(disk(2002, join(base, "none.vmdk")))).rejects.toMatchObject({
@@ -336,7 +341,7 @@ describe.skipIf(!usable)("machines under QEMU", () => {
       await expect(hypervisor?.powerOn(locked.definition)).rejects.toMatchObject({ fault: "FileLocked" });
       expect(await exists(join(base, "run/vm-11"))).toBe(false);
       await Promise.all([machine.powerOff(), other.powerOff()]);
-      expect(await readdir(second.definition.directory)).not.toContain("redo-2001.vmdk");
+      expect(await readdir(second.definition.directory)).not.toContain("disk-2001.vmdk.REDO");
     },
     LIMIT_MS,
   );

@@ -15,7 +15,8 @@ export async function removeContainer(
       await container.removed.promise;
       return;
     }
-    throw conflict(`removal of container ${container.id} is already in progress`);
+    // Forced, it waits its turn below: an endpoint that has just started may be finishing the removal, and that may fail.
+    if (!options.force) throw conflict(`removal of container ${container.id} is already in progress`);
   }
   if (container.isRunning && !options.force)
     throw conflict(

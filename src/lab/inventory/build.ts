@@ -204,7 +204,13 @@ export async function adoptRunning(context: LabContext): Promise<void> {
   for (const vm of context.inventory.virtualMachines) {
     const machine = running.get(vm.reference.value);
     if (machine && machine.state !== "stopped") {
-      await vm.power.lockFiles(vm.configuration);
+      try {
+        await vm.power.lockFiles(vm.configuration);
+      } catch (error) {
+        // It runs all the same, and the other VMs need the lab.
+        const reason = error instanceof Error ? error.message : String(error);
+        context.log(`${vm.name} runs without locks of its files: ${reason}`);
+      }
       vm.power.started(machine, new Date());
     } else if (vm.powerState === "poweredOff") {
       vm.volatileInfo.clear();

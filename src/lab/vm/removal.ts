@@ -6,7 +6,7 @@ import { invalidPowerState } from "./power-control.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 
 /** Files that belong to a VM besides its disks. */
-const OWN_FILE = /\.(vmx|vmxf|vmsd|vmsn|nvram|vmss|vmem|vswp)$|^vmware(-\d+)?\.log$/;
+const OWN_FILE = /\.(vmx|vmxf|vmsd|vmsn|nvram|vmss|vmem|vswp|REDO)$|^vmware(-\d+)?\.log$/;
 
 /** Takes the VM out of the inventory and keeps its files. */
 export async function unregisterVirtualMachine(vm: VirtualMachine): Promise<void> {

@@ -6,8 +6,11 @@ import type { DiskImages } from "../qemu/block-nodes.ts";
 import { type DiskRoots, diskError, openDiskChain } from "./disk-files.ts";
 import { createSparseDisk } from "./sparse-writer.ts";
 
-/** In the VM's directory, like ESXi's redo logs: it must outlive a suspended VM, and the run directory may be small. */
-const redoFile = (directory: string, key: number) => join(directory, `redo-${key}.vmdk`);
+/**
+ * In the VM's directory, like ESXi's redo logs: it must outlive a suspended VM, and the run directory may be small. Its name ends
+ * like theirs, not in `.vmdk`: nobody who looks for disks may take it for a child that its parent must be kept for.
+ */
+const redoFile = (directory: string, key: number) => join(directory, `disk-${key}.vmdk.REDO`);
 
 /** `keepRedo`: go on with the changes of a suspended VM. */
 export async function prepareDisk(
