@@ -108,6 +108,44 @@ describe.each([
   });
 });
 
+test("the end of a run is told when attached clients have the output, or have left", async () => {
+  const { engine } = await open();
+  const leave = new AbortController();
+  const told: string[] = [];
+  const { Id } = await engine.containers.create("slow", body(["echo", "hello"], ATTACHED));
+  const attach = () =>
+    engine.containers.attach(Id, { stdin: false, stdout: true, stderr: true, stream: true, logs: false });
+  const events = (async () => {
+    for await (const event of engine.events.subscribe({ filters: NO_FILTERS, signal: leave.signal }))
+      if (event.Action === "die") told.push("die");
+  })();
+  const first = (await attach()).output[Symbol.asyncIterator]();
+  const { result } = await engine.containers.wait(Id, "next-exit", never);
+  const exit = result.then(() => told.push("exit code"));
+  const line = first.next();
+  await engine.containers.start(Id);
+  expect(new TextDecoder().decode((await line).value?.bytes)).toBe("hello\n");
+  await Bun.sleep(50);
+  // The client has not asked for what comes after the line, so it has not got it yet.
+  expect(told).toEqual([]);
+  expect(await first.next()).toMatchObject({ done: true });
+  await exit;
+  expect(told.toSorted()).toEqual(["die", "exit code"]);
+
+  const abandoned = await attach();
+  const again = await engine.containers.wait(Id, "next-exit", never);
+  const second = abandoned.output[Symbol.asyncIterator]().next();
+  await engine.containers.start(Id);
+  await second;
+  await Bun.sleep(50);
+  expect(told).toHaveLength(2);
+  abandoned.detach();
+  await again.result;
+  leave.abort();
+  await events.catch(() => undefined);
+  expect(told).toHaveLength(3);
+});
+
 test("stdin reaches the process and its end ends it", async () => {
   const { engine } = await open();
   const { Id } = await engine.containers.create(

@@ -8,6 +8,11 @@ export const CONTAINER_QUEUE_LENGTH = 64;
 export const RETRY_ATTEMPTS = 120;
 export const RETRY_FIRST_PAUSE = 500;
 export const RETRY_LONGEST_PAUSE = 30_000;
+/**
+ * After the end of a run: how long its end is not told while attached clients still get output. Docker gives 2 s; here the guest
+ * may not even have called yet when its exit code is known.
+ */
+export const ATTACHED_OUTPUT_GRACE = 10_000;
 /** VMs that boot at the same time, for each CPU of the hosts and at least; the others queue. */
 export const BOOTS_PER_CPU = 1;
 export const BOOTS_AT_ONCE_MINIMUM = 2;

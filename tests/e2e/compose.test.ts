@@ -83,3 +83,36 @@ test("service names mean what their networks say", async () => {
   expect(found.size).toBe(2);
   expect((await compose("exec", "-T", "--index=1", "web", "nslookup", "database")).stdout).toContain("10.96.0.");
 });
+
+/** Rounds of a project that ends with its first container. */
+const ROUNDS = 3;
+const LINES = 200;
+
+test("up --abort-on-container-exit shows all that the ending container wrote, in every round", async () => {
+  const project = join(directory, "cascade.yml");
+  await Bun.write(
+    project,
+    `
+version: "2.4"
+services:
+  job:
+    image: ${BUSYBOX}
+    network_mode: none
+    command: ["sh", "-c", "seq 1 ${LINES}; echo the-last-line; exit 3"]
+`,
+  );
+  const cascade = (...words: string[]): Promise<Result> =>
+    run(["docker-compose", "--no-ansi", "-p", `${PROJECT}cascade`, "-f", project, ...words], {
+      timeoutMilliseconds: 200_000,
+    });
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      const up = await cascade("up", "--abort-on-container-exit", "--exit-code-from", "job", "--no-color");
+      expect(up.stdout).toContain("the-last-line");
+      expect(up.stdout.split("\n").filter((line) => /\| \d+$/.test(line.trimEnd()))).toHaveLength(LINES);
+      expect(up.code).toBe(3);
+    }
+  } finally {
+    await cascade("down", "-v");
+  }
+});

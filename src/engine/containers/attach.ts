@@ -46,7 +46,7 @@ class Attachment implements StdioStream {
     this.#joins = container.isRunning;
     this.terminal = container.document.config.Tty === true;
     // From now on a start knows that somebody waits for the output.
-    container.attachments++;
+    container.attach();
     this.#channel.promise.catch(() => undefined);
     this.output = this.#read();
   }
@@ -159,6 +159,6 @@ class Attachment implements StdioStream {
   #uncount(): void {
     if (!this.#counted) return;
     this.#counted = false;
-    this.#container.attachments--;
+    this.#container.detach();
   }
 }

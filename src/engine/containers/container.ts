@@ -43,13 +43,13 @@ export class Container implements GuestOwner {
   health: HealthProbe[] = [];
   /** Whole log of the last run, when it was short. */
   logTail: LogEntry[] | undefined;
-  /** Clients that wait for or follow the process's output. */
-  attachments = 0;
   readonly execs = new Map<string, Exec>();
   readonly queue: OperationQueue;
   readonly removed = deferred<void>();
   #session: LinkSession | undefined;
   #nextExit = deferred<number>();
+  #attachments = 0;
+  #detached = deferred<void>();
   /** Settled whenever a session arrives or a run ends: whoever waits looks again. */
   #turn = deferred<void>();
 
@@ -153,6 +153,27 @@ export class Container implements GuestOwner {
     this.#nextExit.resolve(exitCode);
     this.#nextExit = deferred();
     this.wake();
+  }
+
+  /** Clients that wait for or follow the process's output. */
+  get attachments(): number {
+    return this.#attachments;
+  }
+
+  attach(): void {
+    this.#attachments++;
+  }
+
+  detach(): void {
+    this.#attachments--;
+    if (this.#attachments > 0) return;
+    this.#detached.resolve();
+    this.#detached = deferred();
+  }
+
+  /** Resolves when no client follows the output any more: each has got all of it, or has left. */
+  async noAttachments(): Promise<void> {
+    while (this.#attachments > 0) await this.#detached.promise;
   }
 
   isStale(boot: string): boolean {

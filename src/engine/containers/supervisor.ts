@@ -9,7 +9,13 @@ import { decodeState } from "../../link/guest-configuration-codec.ts";
 import type { GuestEvent, HealthProbe } from "../../link/operations.ts";
 import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
-import { HEALTH_LOG_LENGTH, HEALTH_OUTPUT_LENGTH, LAST_WORD_GRACE, POWER_OFF_GRACE } from "../limits.ts";
+import {
+  ATTACHED_OUTPUT_GRACE,
+  HEALTH_LOG_LENGTH,
+  HEALTH_OUTPUT_LENGTH,
+  LAST_WORD_GRACE,
+  POWER_OFF_GRACE,
+} from "../limits.ts";
 import { bindingsOf } from "../networks/endpoints.ts";
 import { liveNetwork } from "../networks/surroundings.ts";
 import { formatTime, nowNanoseconds, parseTime } from "../time.ts";
@@ -277,20 +283,30 @@ async function poweredOff(context: EngineContext, container: Container): Promise
   if (container.endedRuns !== endedRuns || (!container.isRunning && !container.starting)) return false;
   const failed = container.starting !== undefined;
   const lost = !failed && !container.stopRequested;
-  finish(context, container, {
-    ...(failed ? { version: 1 } : container.run),
+  const end: RunRecord = {
+    ...(failed ? {} : container.run),
     version: 1,
     status: failed ? "failed" : "exited",
     boot: container.guest?.boot,
     finishedAt: formatTime(nowNanoseconds()),
     exitCode: EXIT_KILLED,
     error: failed ? "the VM was powered off before its process started: see tether.debug in the VM's directory" : "",
-  });
+  };
+  // Of output, only what has arrived is still to come.
+  finish(context, container, end, LAST_WORD_GRACE);
   return lost;
 }
 
-/** The run has ended. Idempotent per run. */
-export function finish(context: EngineContext, container: Container, end: RunRecord): void {
+/**
+ * The run has ended. Idempotent per run. Events and waiting clients are told once the attached clients have all of the output, as
+ * by Docker: `compose up --abort-on-container-exit` stops reading at the event. `outputGrace` bounds that wait, in milliseconds.
+ */
+export function finish(
+  context: EngineContext,
+  container: Container,
+  end: RunRecord,
+  outputGrace = ATTACHED_OUTPUT_GRACE,
+): void {
   if (container.finishing || (!container.isRunning && !container.starting)) return;
   const { starting } = container;
   container.timeline.mark("exited");
@@ -305,10 +321,18 @@ export function finish(context: EngineContext, container: Container, end: RunRec
   container.run = record;
   container.starting = undefined;
   container.status = end.status === "failed" && end.startedAt === undefined ? "created" : "exited";
-  publishContainer(context.events, container, "die", dieAttributes(container, exitCode));
-  publishNetworks(context.events, container, "disconnect");
-  publishVolumes(context.events, container, "unmount");
-  container.finishing = settle(context, container, record)
+  const attributes = dieAttributes(container, exitCode);
+  const tell = (): void => {
+    publishContainer(context.events, container, "die", attributes);
+    publishNetworks(context.events, container, "disconnect");
+    publishVolumes(context.events, container, "unmount");
+    container.exited(exitCode);
+  };
+  // A process that could not be started has written nothing.
+  const delivering = end.status !== "failed" && container.attachments > 0;
+  if (!delivering) tell();
+  const told = delivering ? within(container.noAttachments(), outputGrace, () => undefined).then(tell) : undefined;
+  container.finishing = settleAfter(context, container, record, told)
     .catch((error: unknown) => {
       context.log(`container ${container.name}: after its end: ${error instanceof Error ? error.message : error}`);
     })
@@ -317,7 +341,7 @@ export function finish(context: EngineContext, container: Container, end: RunRec
       container.finishing = undefined;
       container.stopRequested = false;
     });
-  container.exited(exitCode);
+  container.wake();
   if (starting && end.status === "failed") starting.resolve(container.guest ?? failedState(record));
 }
 
@@ -327,6 +351,16 @@ const failedState = (run: RunRecord): GuestState => ({
   status: "failed",
   error: run.error,
 });
+
+async function settleAfter(
+  context: EngineContext,
+  container: Container,
+  record: RunRecord,
+  told: Promise<void> | undefined,
+): Promise<void> {
+  await told;
+  await settle(context, container, record);
+}
 
 /** Let the VM go off, and keep how the run ended where the next engine finds it. */
 async function settle(context: EngineContext, container: Container, record: RunRecord): Promise<void> {

@@ -1,18 +1,48 @@
-/** CPU limits by control groups (version 2, or the cpu controller of version 1). */
-import { access, mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
+/** CPU limits by control groups: version 2, or version 1 where the cpu controller is still there. */
+import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { HypervisorError } from "../contract.ts";
 
 const PERIOD_MICROSECONDS = 100_000;
 /** The kernel's smallest quota. */
 const SMALLEST_QUOTA_MICROSECONDS = 1000;
-const VERSION_2 = "/sys/fs/cgroup";
-const VERSION_1 = "/sys/fs/cgroup/cpu";
+/** How often a group is made anew that somebody else removed in between. */
+const ATTEMPTS = 10;
 
-const exists = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
+/** Where the cpu controller is. A kernel has it in one hierarchy only, also when both versions are mounted. */
+export interface CpuHierarchy {
+  version: 1 | 2;
+  mountPoint: string;
+}
+
+/** The mounted hierarchies of control groups that may have the cpu controller, from the text of /proc/self/mountinfo. */
+export function mountedHierarchies(mountinfo: string): CpuHierarchy[] {
+  const found: CpuHierarchy[] = [];
+  for (const line of mountinfo.split("\n")) {
+    const [mount = "", filesystem = ""] = line.split(" - ");
+    const [, , , , escaped = "", mountOptions = ""] = mount.split(" ");
+    const [type, , superOptions = ""] = filesystem.split(" ");
+    if (mountOptions.split(",").includes("ro")) continue;
+    const mountPoint = escaped.replace(/\\([0-7]{3})/g, (_, octal: string) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    );
+    if (type === "cgroup2") found.push({ version: 2, mountPoint });
+    else if (type === "cgroup" && superOptions.split(",").includes("cpu")) found.push({ version: 1, mountPoint });
+  }
+  return found;
+}
+
+async function findHierarchy(): Promise<CpuHierarchy | undefined> {
+  for (const hierarchy of mountedHierarchies(await readFile("/proc/self/mountinfo", "utf8"))) {
+    if (hierarchy.version === 1) return hierarchy;
+    const controllers = await readFile(join(hierarchy.mountPoint, "cgroup.controllers"), "utf8");
+    if (controllers.trim().split(" ").includes("cpu")) return hierarchy;
+  }
+  return undefined;
+}
+
+const hasCode = (error: unknown, ...codes: string[]): boolean =>
+  error instanceof Error && "code" in error && codes.includes(String(error.code));
 
 /** CPU time per period for a limit in MHz on a host whose CPUs have `hostMhz`. */
 export function quotaMicroseconds(limitMhz: number, hostMhz: number): number {
@@ -25,24 +55,39 @@ export async function hostCpuMhz(): Promise<number> {
   return Math.round(Number(match?.[1] ?? 2000));
 }
 
+async function putUnderQuota(hierarchy: CpuHierarchy, owner: string, id: string, pid: number, quota: number) {
+  const parent = join(hierarchy.mountPoint, owner);
+  const group = join(parent, id);
+  if (hierarchy.version === 2) {
+    await writeFile(join(hierarchy.mountPoint, "cgroup.subtree_control"), "+cpu");
+    await mkdir(parent, { recursive: true });
+    await writeFile(join(parent, "cgroup.subtree_control"), "+cpu");
+    await mkdir(group, { recursive: true });
+    await writeFile(join(group, "cpu.max"), `${quota} ${PERIOD_MICROSECONDS}`);
+  } else {
+    await mkdir(group, { recursive: true });
+    await writeFile(join(group, "cpu.cfs_period_us"), String(PERIOD_MICROSECONDS));
+    await writeFile(join(group, "cpu.cfs_quota_us"), String(quota));
+  }
+  await writeFile(join(group, "cgroup.procs"), String(pid));
+}
+
 /** Put a process under a limit. Throws when this machine cannot: a limit that is not enforced would be a lie. */
 export async function limitCpu(owner: string, id: string, pid: number, limitMhz: number): Promise<void> {
   const quota = quotaMicroseconds(limitMhz, await hostCpuMhz());
   try {
-    if (await exists(`${VERSION_2}/cgroup.controllers`)) {
-      const parent = `${VERSION_2}/${owner}`;
-      await writeFile(`${VERSION_2}/cgroup.subtree_control`, "+cpu");
-      await mkdir(parent, { recursive: true });
-      await writeFile(`${parent}/cgroup.subtree_control`, "+cpu");
-      await mkdir(`${parent}/${id}`, { recursive: true });
-      await writeFile(`${parent}/${id}/cpu.max`, `${quota} ${PERIOD_MICROSECONDS}`);
-      await writeFile(`${parent}/${id}/cgroup.procs`, String(pid));
-    } else {
-      const group = `${VERSION_1}/${owner}/${id}`;
-      await mkdir(group, { recursive: true });
-      await writeFile(`${group}/cpu.cfs_period_us`, String(PERIOD_MICROSECONDS));
-      await writeFile(`${group}/cpu.cfs_quota_us`, String(quota));
-      await writeFile(`${group}/cgroup.procs`, String(pid));
+    const hierarchy = await findHierarchy();
+    if (hierarchy === undefined)
+      throw new Error("no writable control group hierarchy with the cpu controller is mounted");
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await putUnderQuota(hierarchy, owner, id, pid, quota);
+        return;
+      } catch (error) {
+        // Labs of different mount namespaces can share the tree and, with the same path of state, the parent, which the other
+        // removes with its last machine: the group is gone (ENOENT) or cannot be made any more (ENODEV).
+        if (attempt === ATTEMPTS || !hasCode(error, "ENOENT", "ENODEV")) throw error;
+      }
     }
   } catch (error) {
     throw new HypervisorError(
@@ -52,16 +97,19 @@ export async function limitCpu(owner: string, id: string, pid: number, limitMhz:
   }
 }
 
-/** Remove the group of an ended process. */
-export async function releaseCpuLimit(owner: string, id: string): Promise<void> {
-  for (const group of [`${VERSION_2}/${owner}/${id}`, `${VERSION_1}/${owner}/${id}`]) {
-    if (await exists(group)) await rmdir(group);
+/** Groups that are gone already are no error; one that is in use belongs to another lab as well, which will remove it. */
+async function removeGroup(...path: string[]): Promise<void> {
+  const hierarchy = await findHierarchy();
+  if (hierarchy === undefined) return;
+  try {
+    await rmdir(join(hierarchy.mountPoint, ...path));
+  } catch (error) {
+    if (!hasCode(error, "ENOENT", "EBUSY", "ENOTEMPTY")) throw error;
   }
 }
 
+/** Remove the group of an ended process. */
+export const releaseCpuLimit = (owner: string, id: string): Promise<void> => removeGroup(owner, id);
+
 /** Remove the lab's own group, once no machine runs. */
-export async function releaseCpuLimits(owner: string): Promise<void> {
-  for (const group of [`${VERSION_2}/${owner}`, `${VERSION_1}/${owner}`]) {
-    if (await exists(group)) await rmdir(group);
-  }
-}
+export const releaseCpuLimits = (owner: string): Promise<void> => removeGroup(owner);
