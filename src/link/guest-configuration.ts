@@ -146,6 +146,8 @@ export interface ProcessConfiguration {
   limits: ResourceLimit[];
   /** oom_score_adj, -1000 to 1000. */
   oomScoreAdjust?: number;
+  /** Filter of system calls: an array of struct sock_filter, base64. */
+  seccomp?: string;
 }
 
 export interface RestartPolicy {
@@ -178,6 +180,24 @@ export interface GuestLimits {
   memoryBytes?: number;
   /** Processor time per period of 100 ms, in microseconds; more than 100,000 for more than one CPU. */
   cpuMicroseconds?: number;
+  /** Of the VM's own disks, by their path in the guest. */
+  io?: DeviceLimit[];
+}
+
+/** Bytes and operations per second; what is left out is not limited. */
+export interface DeviceLimit {
+  /** `/dev/sda` is the root disk. */
+  path: string;
+  readBytes?: number;
+  writeBytes?: number;
+  readOperations?: number;
+  writeOperations?: number;
+}
+
+/** A device of the VM that the container gets a node of. */
+export interface DeviceConfiguration {
+  source: string;
+  path: string;
 }
 
 /** Everything the tether needs to be the container. */
@@ -204,6 +224,12 @@ export interface ContainerConfiguration {
   network: NetworkConfiguration;
   sysctls: Record<string, string>;
   shmSizeBytes: number;
+  /** Paths that the container must not read, and must not write; nothing for a privileged one. */
+  maskedPaths: string[];
+  readOnlyPaths: string[];
+  devices?: DeviceConfiguration[];
+  /** Most bytes that image and changes may take on the root disk together (docker --storage-opt size). */
+  rootSizeBytes?: number;
   restart: RestartPolicy;
   health?: HealthCheck;
   log: LogConfiguration;

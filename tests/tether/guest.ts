@@ -249,6 +249,8 @@ export const containerOf = (
   mounts: [],
   sysctls: {},
   shmSizeBytes: 64 * 1024 * 1024,
+  maskedPaths: ["/proc/kcore"],
+  readOnlyPaths: ["/proc/sys"],
   restart: { name: "no", maximumRetryCount: 0 },
   log: { driver: "json-file", maximumSize: 1024 * 1024, maximumFiles: 2 },
   ...changes,

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, realpathSync, statfsSync, writeFileSync } from "node:fs";
 import type { DiskAddress } from "../../src/link/guest-configuration.ts";
 import { PATHS } from "../paths.ts";
 import { MOUNT, mount } from "../system/libc.ts";
@@ -62,4 +62,14 @@ export const mountDisk = (device: string, name: string, readOnly: boolean): stri
   const flags = MOUNT.noAtime | (readOnly ? MOUNT.readOnly : 0);
   mount(device, target, "ext4", flags, readOnly ? "noload" : "");
   return target;
+};
+
+/**
+ * Keeps all but `bytes` of a mounted ext4 disk from being used, also by root: the kernel holds these blocks back until it is
+ * unmounted, and nothing is written for it.
+ */
+export const limitSize = (mountPoint: string, device: string, bytes: number): void => {
+  const { blocks, bsize } = statfsSync(mountPoint);
+  const reserved = Math.max(0, blocks - Math.floor(bytes / bsize));
+  writeFileSync(`/sys/fs/ext4/${device.replace("/dev/", "")}/reserved_clusters`, String(reserved));
 };

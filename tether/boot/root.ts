@@ -16,27 +16,11 @@ import {
 } from "../../src/link/guest-configuration.ts";
 import { PATHS } from "../paths.ts";
 import { MOUNT, makeNode, mount, NODE_TYPE, OPEN, open } from "../system/libc.ts";
-import { blockDevice, DISK_WAIT_LIMIT, diskName, mountDisk } from "./disks.ts";
+import { addDevice } from "./devices.ts";
+import { blockDevice, DISK_WAIT_LIMIT, diskName, limitSize, mountDisk } from "./disks.ts";
 import { ETC_FILES } from "./etc-files.ts";
 import { ensureDirectory, ensureFile, withPathInRoot } from "./tree-path.ts";
 import { waitForDevice } from "./uevents.ts";
-
-/** Docker's lists for unprivileged containers. */
-export const MASKED_PATHS = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-export const READ_ONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const NOT_FOR_PROGRAMS = MOUNT.noSuid | MOUNT.noDev | MOUNT.noExec;
 
@@ -68,11 +52,13 @@ const requireDevice = (disk: { bus: number; unit: number }): string => {
 
 /** Mounts the RW disk: the earliest point from which state and logs can be kept. */
 export const mountRootDisk = (configuration: ContainerConfiguration): ContainerTree => {
-  const disk = mountDisk(requireDevice(configuration.rootDisk), "root", false);
+  const device = requireDevice(configuration.rootDisk);
+  const disk = mountDisk(device, "root", false);
   const privateDirectory = `${disk}/${DISK_LAYOUT.private}`;
   mkdirSync(`${privateDirectory}/${DISK_LAYOUT.logs}`, { recursive: true, mode: 0o700 });
   mkdirSync(PATHS.root, { recursive: true, mode: 0o755 });
   const content = `${disk}/${DISK_LAYOUT.content}`;
+  if (configuration.rootSizeBytes !== undefined) limitSize(disk, device, configuration.rootSizeBytes);
   if (!existsSync(content)) mkdirSync(content, { mode: 0o755 });
   mount(content, PATHS.root, "", MOUNT.bind);
   return { disk, private: privateDirectory, root: open(PATHS.root, OPEN.readOnly) };
@@ -103,6 +89,7 @@ export const buildRoot = (configuration: ContainerConfiguration, tree: Container
       );
     });
   }
+  for (const device of configuration.devices ?? []) addDevice(root, device);
   for (const name of ETC_FILES) {
     ensureFile(root, `/etc/${name}`);
     withPathInRoot(root, `/etc/${name}`, (target) => mount(`${tree.private}/${name}`, target, "", MOUNT.bind));

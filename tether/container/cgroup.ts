@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, watch, writeFileSync } from "node:fs";
-import type { GuestLimits } from "../../src/link/guest-configuration.ts";
+import type { DeviceLimit, GuestLimits } from "../../src/link/guest-configuration.ts";
 import { LinkError } from "../../src/link/link-error.ts";
+import { deviceNumbers, deviceStat } from "../boot/devices.ts";
 import { PATHS } from "../paths.ts";
 import { MOUNT, mount } from "../system/libc.ts";
 
@@ -26,6 +27,7 @@ export const prepareCgroup = (limits: GuestLimits): string | undefined => {
   writeFileSync(`${TOP}/cgroup.subtree_control`, wanted.map((name) => `+${name}`).join(" "));
   mkdirSync(PATHS.cgroup, { recursive: true });
   for (const [file, value] of limitFiles(limits)) if (value !== "max") writeLimit(file, value);
+  for (const limit of limits.io ?? []) writeLimit("io.max", deviceLimit(limit));
   return `${PATHS.cgroup}/cgroup.procs`;
 };
 
@@ -34,6 +36,14 @@ const limitFiles = ({ pids, memoryBytes, cpuMicroseconds }: GuestLimits): [file:
   ["memory.max", memoryBytes === undefined ? "max" : String(memoryBytes)],
   ["cpu.max", cpuMicroseconds === undefined ? "max" : `${Math.max(1000, cpuMicroseconds)} ${CPU_PERIOD}`],
 ];
+
+const deviceLimit = ({ path, ...limit }: DeviceLimit): string => {
+  const found = deviceStat(path);
+  if (!found.isBlockDevice()) throw new LinkError("invalid", `${path} is no block device of the container's VM`);
+  const { major, minor } = deviceNumbers(found.rdev);
+  const { readBytes = "max", writeBytes = "max", readOperations = "max", writeOperations = "max" } = limit;
+  return `${major}:${minor} rbps=${readBytes} wbps=${writeBytes} riops=${readOperations} wiops=${writeOperations}`;
+};
 
 const writeLimit = (file: string, value: string): void => {
   try {

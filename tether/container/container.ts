@@ -6,7 +6,7 @@ import type {
 } from "../../src/link/guest-configuration.ts";
 import { DISK_LAYOUT } from "../../src/link/guest-configuration.ts";
 import { LinkError } from "../../src/link/link-error.ts";
-import { type ContainerTree, MASKED_PATHS, READ_ONLY_PATHS } from "../boot/root.ts";
+import type { ContainerTree } from "../boot/root.ts";
 import type { LiveNetwork } from "../network/live.ts";
 import { OutputHub } from "../output/hub.ts";
 import { LogWriter } from "../output/log-file.ts";
@@ -150,7 +150,6 @@ export class Container {
   async #startOnce(): Promise<ChildProcess> {
     this.#unfreeze();
     const { configuration } = this;
-    const { privileged } = configuration.process;
     this.output.beginRun();
     const child = await startProcess({
       process: configuration.process,
@@ -160,8 +159,8 @@ export class Container {
         readOnlyRoot: configuration.readOnlyRoot,
         isolated: configuration.network.isolated ?? false,
         init: configuration.init,
-        masked: privileged ? [] : MASKED_PATHS,
-        readOnlyPaths: privileged ? [] : READ_ONLY_PATHS,
+        masked: configuration.maskedPaths,
+        readOnlyPaths: configuration.readOnlyPaths,
       },
       root: this.tree.root,
       hostname: configuration.hostname,

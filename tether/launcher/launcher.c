@@ -26,6 +26,8 @@ struct specification {
   u64 capabilities;
   struct limit limits[MAX_LIMITS];
   u32 limit_count;
+  const u8 *filter; /* struct sock_filter, 8 bytes each */
+  u32 filter_length;
   const char *masked[MAX_PATHS], *read_only[MAX_PATHS];
   u32 masked_count, read_only_count;
 };
@@ -90,6 +92,7 @@ static void read_specification(void) {
         APPEND(spec.limits, spec.limit_count, MAX_LIMITS, limit);
         break;
       }
+      case 's': spec.filter = value; spec.filter_length = length / 8; break;
       case 'n': spec.no_new_privileges = 1; break;
       case 'N': spec.isolated = 1; break;
       case 't': spec.terminal = 1; break;
@@ -167,6 +170,12 @@ static void own_stdio(void) {
   }
 }
 
+/* Without no_new_privs the kernel asks for CAP_SYS_ADMIN, so this comes before the capabilities go. */
+static void filter_system_calls(void) {
+  struct { unsigned short length; const u8 *filter; } program = {(unsigned short)spec.filter_length, spec.filter};
+  if (spec.filter_length > 0) check(CALL(prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 'o', "seccomp");
+}
+
 static void drop_privileges(void) {
   for (u32 i = 0; i < spec.limit_count; i++) {
     u64 pair[2] = {spec.limits[i].soft, spec.limits[i].hard};
@@ -180,6 +189,7 @@ static void drop_privileges(void) {
     check(result, 'o', "capabilities");
   }
   CALL(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  if (!spec.no_new_privileges) filter_system_calls();
   check(CALL(setgroups, spec.group_count, spec.groups), 'o', "setgroups");
   check(CALL(setgid, spec.gid), 'o', "setgid");
   check(CALL(setuid, spec.uid), 'o', "setuid");
@@ -190,7 +200,10 @@ static void drop_privileges(void) {
     u32 sets[6] = {low, low, 0, high, high, 0}; /* effective, permitted, inheritable */
     check(CALL(capset, header, sets), 'o', "capabilities");
   }
-  if (spec.no_new_privileges) check(CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'o', "no_new_privs");
+  if (spec.no_new_privileges) {
+    check(CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'o', "no_new_privs");
+    filter_system_calls();
+  }
 }
 
 static void reset_signals(void) {

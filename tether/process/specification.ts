@@ -60,6 +60,10 @@ class SpecificationWriter {
     this.#add(tag, Buffer.from(`${value}\0`));
   }
 
+  binary(tag: string, value: Uint8Array): void {
+    this.#add(tag, value);
+  }
+
   number(tag: string, value: number): void {
     const bytes = new Uint8Array(4);
     new DataView(bytes.buffer).setUint32(0, value, true);
@@ -140,6 +144,7 @@ export const encodeSpecification = (
     writer.words("l", BigInt(resource), value(soft), value(hard));
   }
   if (process.oomScoreAdjust !== undefined) writer.text("O", String(process.oomScoreAdjust));
+  if (process.seccomp !== undefined) writer.binary("s", Buffer.from(process.seccomp, "base64"));
   writer.flag("n", process.noNewPrivileges);
   writer.flag("t", process.terminal);
   return writer.bytes();

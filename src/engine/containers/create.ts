@@ -22,6 +22,8 @@ import { checkConfig, checkHostConfig, machineSize } from "./host-config.ts";
 import { commandLine, mergeImage } from "./image-merge.ts";
 import { type PlannedMount, planMounts } from "./mount-plan.ts";
 import { portMappings } from "./ports.ts";
+import { seccompFilter } from "./seccomp/index.ts";
+import { parseSize } from "./sizes.ts";
 import { guestEntries } from "./start.ts";
 import { followSession } from "./supervisor.ts";
 import { epochMilliseconds } from "./timeline.ts";
@@ -49,6 +51,8 @@ export async function createContainer(
   if (!config.Image) throw invalid("config cannot be empty in order to create a container");
   const image = await context.images.resolve(config.Image);
   checkPlatform(image, platform);
+  checkRootSize(image, hostConfig);
+  seccompFilter(hostConfig, capabilities, image.architecture);
   const medium = await context.isos.medium(chosenIso(config, hostConfig));
   if (context.containerLimit > 0 && context.table.size >= context.containerLimit)
     throw new EngineError(
@@ -208,6 +212,20 @@ function checkPlatform(image: StoredImage, platform: string | undefined): void {
   if (platform && ((os && os !== image.os) || (wanted && wanted !== image.architecture)))
     throw notFound(
       `image with reference ${image.id} was found but does not provide the specified platform (${platform})`,
+    );
+}
+
+/** The root disk has its image's capacity, so that a limit can be lower and not higher. */
+function checkRootSize({ disk, sizeBytes }: StoredImage, { StorageOpt }: Partial<HostConfig>): void {
+  const size = parseSize(StorageOpt?.size ?? "");
+  if (size === undefined) return;
+  if (size > disk.capacityBytes)
+    throw invalid(
+      `storage-opt size ${StorageOpt?.size} is more than the root disk's ${disk.capacityBytes} bytes, which it has from its image: put large data on a volume with -o Capacity=…`,
+    );
+  if (size < sizeBytes)
+    throw invalid(
+      `storage-opt size ${StorageOpt?.size} is less than the image's ${sizeBytes} bytes: give a larger one`,
     );
 }
 

@@ -109,7 +109,7 @@ describe("fields of a create request", () => {
 
   test.each([
     [{ CpusetMems: "1" }, "vSphere places"],
-    [{ Devices: [{ PathOnHost: "/dev/kvm" }] }, "administrator"],
+    [{ DeviceRequests: [{ Count: -1 }] }, "administrator"],
     [{ PidMode: "host" }, "kernels of their own"],
     [{ MemorySwappiness: 10 }, "no swap"],
   ])("%j is refused with a reason", (hostConfig, reason) => {

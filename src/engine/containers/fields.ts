@@ -32,7 +32,7 @@ const BLOCK_IO =
 const WINDOWS = "it is an option of Windows containers; leave it out";
 const REAL_TIME = "a VM has no real-time share of a host's CPU; use --cpus or --cpu-shares";
 const DEVICES =
-  "a container VM has only its own virtual hardware; devices of a host are given to VMs by a vSphere administrator (PCI passthrough)";
+  "GPUs and other devices of a host are given to VMs by a vSphere administrator (PCI passthrough); use --device for the VM's own";
 
 export const CONTAINER_FIELDS: readonly FieldRule[] = [
   applied("Config.Hostname", "host name of the guest; the short id when left out"),
@@ -92,7 +92,10 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   applied("HostConfig.GroupAdd", "supplementary groups"),
   applied("HostConfig.Init", "a minimal init reaps processes"),
   applied("HostConfig.ReadonlyRootfs", "the root is mounted read-only"),
-  applied("HostConfig.SecurityOpt", "no-new-privileges; unconfined profiles, which is what holds"),
+  applied(
+    "HostConfig.SecurityOpt",
+    "no-new-privileges; seccomp: Docker's default profile, one of your own, or unconfined; AppArmor and SELinux only as unconfined",
+  ),
   applied("HostConfig.ShmSize", "size of /dev/shm"),
   applied("HostConfig.Sysctls", "kernel settings of the container's own VM"),
   applied("HostConfig.Ulimits", "resource limits of the process"),
@@ -118,12 +121,27 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   refused("HostConfig.CpuRealtimeRuntime", REAL_TIME),
   refused("HostConfig.BlkioWeight", BLOCK_IO),
   refused("HostConfig.BlkioWeightDevice", BLOCK_IO),
-  refused("HostConfig.BlkioDeviceReadBps", BLOCK_IO),
-  refused("HostConfig.BlkioDeviceWriteBps", BLOCK_IO),
-  refused("HostConfig.BlkioDeviceReadIOps", BLOCK_IO),
-  refused("HostConfig.BlkioDeviceWriteIOps", BLOCK_IO),
-  refused("HostConfig.Devices", DEVICES),
-  refused("HostConfig.DeviceCgroupRules", DEVICES),
+  applied(
+    "HostConfig.BlkioDeviceReadBps",
+    "bytes read per second of a disk of the VM, kept by the guest; /dev/sda is the root disk",
+  ),
+  applied(
+    "HostConfig.BlkioDeviceWriteBps",
+    "bytes written per second of a disk of the VM, kept by the guest; /dev/sda is the root disk",
+  ),
+  applied(
+    "HostConfig.BlkioDeviceReadIOps",
+    "reads per second of a disk of the VM, kept by the guest; /dev/sda is the root disk",
+  ),
+  applied(
+    "HostConfig.BlkioDeviceWriteIOps",
+    "writes per second of a disk of the VM, kept by the guest; /dev/sda is the root disk",
+  ),
+  applied("HostConfig.Devices", "nodes of the VM's own devices, with permissions rwm"),
+  applied(
+    "HostConfig.DeviceCgroupRules",
+    "what a rule allows is allowed: a container may use every device of its own VM",
+  ),
   refused("HostConfig.DeviceRequests", DEVICES),
   refused(
     "HostConfig.CgroupParent",
@@ -152,9 +170,9 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   refused("HostConfig.CpuPercent", WINDOWS),
   refused("HostConfig.IOMaximumIOps", WINDOWS),
   refused("HostConfig.IOMaximumBandwidth", WINDOWS),
-  refused(
+  applied(
     "HostConfig.StorageOpt",
-    "the size of a root disk is its image's; put large data on a volume with -o Capacity=…",
+    "size: the most that image and changes take together, up to the capacity of the image's disk",
   ),
   mapped(
     "HostConfig.Runtime",
@@ -162,14 +180,8 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   ),
   refused("HostConfig.KernelMemory", "it was removed from Docker; use -m"),
   refused("HostConfig.KernelMemoryTCP", "it was removed from Docker; use -m"),
-  refused(
-    "HostConfig.MaskedPaths",
-    "/proc and /sys are those of the container's own VM; only the default or an empty list is possible",
-  ),
-  refused(
-    "HostConfig.ReadonlyPaths",
-    "/proc and /sys are those of the container's own VM; only the default or an empty list is possible",
-  ),
+  applied("HostConfig.MaskedPaths", "hidden in /proc and /sys; an empty list hides nothing"),
+  applied("HostConfig.ReadonlyPaths", "read-only in /proc and /sys"),
 
   applied(
     "NetworkingConfig.EndpointsConfig",

@@ -1,6 +1,7 @@
 /** The configuration of a container's guest, made from its document. Pure: the same document gives the same configuration. */
 import type {
   ContainerConfiguration,
+  DeviceLimit,
   GuestLimits,
   HealthCheck,
   LinkConfiguration,
@@ -13,7 +14,9 @@ import { DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_SHM_SIZE, DEFAULT_STOP_TIM
 import type { ContainerDocument, MountRecord } from "./document.ts";
 import { linkConfiguration, type NetworkSurroundings, networkConfiguration } from "./guest-network.ts";
 import { wantedCpus } from "./host-config.ts";
+import { seccompFilter } from "./seccomp/index.ts";
 import { parseSize } from "./sizes.ts";
+import { systemPaths } from "./system-paths.ts";
 
 /** Docker's defaults of a health check, nanoseconds. */
 const HEALTH_INTERVAL = 30e9;
@@ -34,6 +37,9 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
   const security = hostConfig.SecurityOpt ?? [];
   const size = hostConfig.ConsoleSize;
   const health = healthCheck(document);
+  const paths = systemPaths(hostConfig);
+  const seccomp = seccompFilter(hostConfig, document.capabilities, document.image.architecture);
+  const rootSizeBytes = parseSize(hostConfig.StorageOpt?.size ?? "");
   return {
     version: 1,
     role: "container",
@@ -63,6 +69,7 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
         hard: limit.Hard ?? 0,
       })),
       ...(hostConfig.OomScoreAdj ? { oomScoreAdjust: hostConfig.OomScoreAdj } : {}),
+      ...(seccomp === undefined ? {} : { seccomp }),
     },
     init: hostConfig.Init === true,
     stopSignal: config.StopSignal || "SIGTERM",
@@ -72,6 +79,13 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
     network: networkConfiguration(document, around.networks),
     sysctls: hostConfig.Sysctls ?? {},
     shmSizeBytes: hostConfig.ShmSize || DEFAULT_SHM_SIZE,
+    maskedPaths: paths.masked,
+    readOnlyPaths: paths.readOnly,
+    devices: (hostConfig.Devices ?? []).map(({ PathOnHost: source = "", PathInContainer: path }) => ({
+      source,
+      path: path || source,
+    })),
+    ...(rootSizeBytes === undefined ? {} : { rootSizeBytes }),
     restart: {
       name: hostConfig.RestartPolicy?.Name || "no",
       maximumRetryCount: hostConfig.RestartPolicy?.MaximumRetryCount ?? 0,
@@ -90,7 +104,23 @@ function guestLimits(hostConfig: Partial<HostConfig>): GuestLimits {
     ...(Memory ? { memoryBytes: Memory } : {}),
     // Whole CPUs are the VM's own number of CPUs; vSphere's limit in MHz holds for the fraction, and the guest keeps it too.
     ...(cpus > 0 ? { cpuMicroseconds: Math.round(cpus * CPU_PERIOD_MICROSECONDS) } : {}),
+    ...deviceLimits(hostConfig),
   };
+}
+
+/** The four lists of Docker by device. */
+function deviceLimits(hostConfig: Partial<HostConfig>): { io?: DeviceLimit[] } {
+  const limits = new Map<string, DeviceLimit>();
+  const lists = {
+    readBytes: hostConfig.BlkioDeviceReadBps,
+    writeBytes: hostConfig.BlkioDeviceWriteBps,
+    readOperations: hostConfig.BlkioDeviceReadIOps,
+    writeOperations: hostConfig.BlkioDeviceWriteIOps,
+  };
+  for (const [name, list] of Object.entries(lists))
+    for (const { Path: path = "", Rate } of list ?? [])
+      if (Rate) limits.set(path, { ...(limits.get(path) ?? { path }), [name]: Rate });
+  return limits.size > 0 ? { io: [...limits.values()] } : {};
 }
 
 /** Docker adds HOSTNAME, and TERM for a terminal, unless they are given. */

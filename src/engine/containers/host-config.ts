@@ -1,5 +1,6 @@
 /** Checks of HostConfig and Config values that are applied or mapped, with Docker's texts where it has one. */
 import { isIP } from "node:net";
+import { posix } from "node:path";
 import type { ContainerConfig, HostConfig } from "../contract.ts";
 import { invalid, notImplemented } from "../errors.ts";
 import { GUEST_OVERHEAD_MB, MEMORY_STEP_MB, MINIMUM_MEMORY } from "../limits.ts";
@@ -10,8 +11,8 @@ const ULIMITS = new Set(
   "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(" "),
 );
 const LOG_OPTIONS = new Set(["max-size", "max-file", "compress", "mode"]);
-const UNCONFINED =
-  /^(?:seccomp|apparmor|systempaths)[:=]unconfined$|^label[:=]disable$|^no-new-privileges(?:[:=](?:true|false))?$/;
+const SECURITY =
+  /^seccomp[:=](?:unconfined|builtin|\s*\{)|^(?:apparmor|systempaths)[:=]unconfined$|^label[:=]disable$|^no-new-privileges(?:[:=](?:true|false))?$/;
 const BYTES_PER_MB = 1024 * 1024;
 const HOST_NAME = /^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/;
 
@@ -22,9 +23,9 @@ export function checkHostConfig(config: Partial<HostConfig>): void {
       throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${limit.Soft} > ${limit.Hard}`);
   }
   for (const option of config.SecurityOpt ?? [])
-    if (!UNCONFINED.test(option))
+    if (!SECURITY.test(option))
       throw notImplemented(
-        `HostConfig.SecurityOpt ${JSON.stringify(option.slice(0, 80))} is not supported: the VM is the boundary, and profiles inside of it are not loaded. Leave it out`,
+        `HostConfig.SecurityOpt ${JSON.stringify(option.slice(0, 80))} is not supported: the VM is the boundary, and AppArmor or SELinux profiles are not loaded in it. Leave it out, or use a seccomp profile`,
       );
   for (const entry of config.ExtraHosts ?? []) {
     const separator = entry.search(/[:=]/);
@@ -48,8 +49,44 @@ export function checkHostConfig(config: Partial<HostConfig>): void {
   if (Math.abs(config.OomScoreAdj ?? 0) > 1000)
     throw invalid(`Invalid value ${config.OomScoreAdj}, range for oom score adj is [-1000, 1000]`);
   if ((config.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");
+  checkDevices(config);
+  checkStorage(config.StorageOpt);
   checkLog(config.LogConfig);
   checkMemory(config);
+}
+
+const DEVICE_RULE = /^[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}$/;
+
+function checkDevices(config: Partial<HostConfig>): void {
+  for (const { PathOnHost: source = "", PathInContainer: path, CgroupPermissions: permissions } of config.Devices ??
+    []) {
+    if (!source.startsWith("/dev/")) throw invalid(`${JSON.stringify(source)} is not an absolute path below /dev`);
+    if (path && (!path.startsWith("/") || posix.normalize(path) !== path || path.endsWith("/")))
+      throw invalid(`${JSON.stringify(path)} is not an absolute path`);
+    if (permissions && [...permissions].sort().join("") !== "mrw")
+      throw notImplemented(
+        `HostConfig.Devices with permissions ${JSON.stringify(permissions)} is not supported: a container may use every device of its own VM. Use rwm, or --cap-drop`,
+      );
+  }
+  for (const rule of config.DeviceCgroupRules ?? [])
+    if (!DEVICE_RULE.test(rule)) throw invalid(`invalid device cgroup rule format: '${rule}'`);
+  const limits = [
+    ...(config.BlkioDeviceReadBps ?? []),
+    ...(config.BlkioDeviceWriteBps ?? []),
+    ...(config.BlkioDeviceReadIOps ?? []),
+    ...(config.BlkioDeviceWriteIOps ?? []),
+  ];
+  for (const { Path: path = "", Rate: rate = 0 } of limits) {
+    if (!path.startsWith("/dev/")) throw invalid(`bad format for device path: ${path}`);
+    if (!Number.isSafeInteger(rate) || rate < 0) throw invalid(`invalid rate for device: ${path}:${rate}`);
+  }
+}
+
+function checkStorage(options: HostConfig["StorageOpt"]): void {
+  for (const [name, value] of Object.entries(options ?? {})) {
+    if (name !== "size") throw invalid(`Unknown option ${name}`);
+    if (!parseSize(value)) throw invalid(`invalid size: '${value}'`);
+  }
 }
 
 function checkLog(log: HostConfig["LogConfig"]): void {

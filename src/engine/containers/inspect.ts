@@ -11,6 +11,7 @@ import type { Container } from "./container.ts";
 import type { MountRecord } from "./document.ts";
 import { portMap, portSummaries } from "./ports.ts";
 import { containerSizes } from "./sizes-on-disk.ts";
+import { systemPaths } from "./system-paths.ts";
 
 export async function inspectContainer(
   context: EngineContext,
@@ -71,6 +72,7 @@ function runningExecs(container: Container): string[] | null {
 /** What the client gave, with the values that hold where it gave none. */
 function effectiveHostConfig({ document }: Container): HostConfig {
   const given = document.hostConfig;
+  const paths = systemPaths(given);
   return {
     Memory: 0,
     ...given,
@@ -80,6 +82,8 @@ function effectiveHostConfig({ document }: Container): HostConfig {
       MaximumRetryCount: given.RestartPolicy?.MaximumRetryCount ?? 0,
     },
     IpcMode: given.IpcMode || "private",
+    MaskedPaths: paths.masked,
+    ReadonlyPaths: paths.readOnly,
     CgroupnsMode: "private",
     ShmSize: given.ShmSize || DEFAULT_SHM_SIZE,
     Runtime: document.iso ?? BUILT_IN_ISO,
