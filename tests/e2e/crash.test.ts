@@ -51,7 +51,8 @@ const operations: Operation[] = [
     takes: 6000,
     command: (name) => ["create", "--name", name, "-v", "/anonymous", "-v", `${name}:/named`, BUSYBOX, "true"],
     repeat: async (name) => {
-      if ((await docker("inspect", name)).code === 0) await dockerOk("rm", "-v", name);
+      // A create that was cut off may still be on its way out.
+      await dockerOk("rm", "-fv", name);
       await dockerOk("create", "--name", name, "-v", `${name}:/named`, BUSYBOX, "true");
     },
   },
@@ -89,7 +90,7 @@ const operations: Operation[] = [
     prepare: (name) => dockerOk("create", "--name", name, "-v", "/anonymous", BUSYBOX, "true"),
     command: (name) => ["rm", "-v", name],
     repeat: async (name) => {
-      await docker("rm", "-fv", name);
+      await dockerOk("rm", "-fv", name);
       expect((await docker("inspect", name)).code).toBe(1);
     },
   },
@@ -100,7 +101,7 @@ const operations: Operation[] = [
       dockerOk("run", "-d", "--name", name, "-v", "/anonymous", "-p", "81", BUSYBOX, "sleep", "100000"),
     command: (name) => ["rm", "-fv", name],
     repeat: async (name) => {
-      await docker("rm", "-fv", name);
+      await dockerOk("rm", "-fv", name);
       expect((await docker("inspect", name)).code).toBe(1);
     },
   },

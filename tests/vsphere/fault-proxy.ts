@@ -13,7 +13,9 @@ export type Trouble =
   | { kind: "cut"; when: "before" | "instead" | "within" }
   /** The answer comes so much later. */
   | { kind: "late"; milliseconds: number }
-  | { kind: "status"; status: number };
+  | { kind: "status"; status: number }
+  /** Answers with a task that the server does not know, as one that was restarted meanwhile; it is not asked. */
+  | { kind: "forgotten task" };
 
 interface Rule {
   method: string;
@@ -40,6 +42,11 @@ function faultDocument(fault: string, message: string, detail: string): string {
 <soapenv:Body><soapenv:Fault><faultcode>ServerFaultCode</faultcode><faultstring>${message}</faultstring>
 <detail><${fault}Fault xmlns="urn:vim25" xsi:type="${fault}">${detail}</${fault}Fault></detail></soapenv:Fault></soapenv:Body></soapenv:Envelope>`;
 }
+
+const taskDocument = (method: string): string => `<?xml version="1.0" encoding="UTF-8"?>
+<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>
+<${method}Response xmlns="urn:vim25"><returnval type="Task">task-forgotten</returnval></${method}Response>
+</soapenv:Body></soapenv:Envelope>`;
 
 /** Starts a proxy in front of the target; its certificate is kept in the directory. */
 export async function startFaultProxy(target: VSphereTarget, directory: string): Promise<FaultProxy> {
@@ -91,6 +98,11 @@ export async function startFaultProxy(target: VSphereTarget, directory: string):
       if (trouble?.kind === "fault") {
         response.writeHead(500, { "Content-Type": "text/xml" });
         response.end(faultDocument(trouble.fault, trouble.message, trouble.detail ?? ""));
+        return;
+      }
+      if (trouble?.kind === "forgotten task") {
+        response.writeHead(200, { "Content-Type": "text/xml" });
+        response.end(taskDocument(method));
         return;
       }
       if (trouble?.kind === "status") {

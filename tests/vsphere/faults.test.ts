@@ -77,6 +77,20 @@ describe.each([...SERVERS])("$name", ({ differences, start }) => {
     await vsphere.reconfigureVm(vm, { changeVersion: now.changeVersion, extraConfig: { "vch.b": "1" } });
   });
 
+  test("a removal that a restarted server forgot is made again, and leaves no VM without files", async () => {
+    const vm = await make("forgotten");
+    proxy.trouble("Destroy_Task", { kind: "forgotten task" });
+    const before = proxy.calls("Destroy_Task");
+    await vsphere.destroyVm(vm, { keepDisks: [] });
+    expect(proxy.calls("Destroy_Task")).toBe(before + 2);
+    expect(await faultOf(vsphere.powerOn(vm))).toBe("ManagedObjectNotFound");
+    const kept = await make("kept");
+    proxy.trouble("Destroy_Task", { kind: "forgotten task" }, 5);
+    expect(await faultOf(vsphere.destroyVm(kept, { keepDisks: [] }))).toBe("ManagedObjectNotFound");
+    const values = await view.waitFor(kept, () => true, PATIENCE, "the VM");
+    expect(await vsphere.files.exists(values.vmPathName)).toBe(true);
+  }, 60_000);
+
   test("FileNotFound, by every way to a file", async () => {
     const { files } = vsphere;
     const root = `[${files.datastore}]`;
