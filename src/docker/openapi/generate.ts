@@ -1,13 +1,12 @@
 /**
  * Regenerates what derives from the API document:
  *
- *     bun src/docker/openapi/generate.ts
+ *     bun src/docker/openapi/generate.ts [TOOLS]
  *
- * `src/engine/docker-types.generated.ts` needs the development tools swagger2openapi 7.0.8 and openapi-typescript 7.13.0
- * (`bun add --no-save swagger2openapi@7.0.8 openapi-typescript@7.13.0 typescript@5`); without them only the request
- * checks are written.
+ * `src/engine/docker-types.generated.ts` needs swagger2openapi and openapi-typescript; TOOLS is the folder in which
+ * tests/docker/types-generator was installed (`bun install --frozen-lockfile`). Without it only the request checks are written.
  */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { apiDocument, apiYaml } from "./document.ts";
 import { requestSchemaSource } from "./request-schemas.ts";
 
@@ -16,10 +15,9 @@ export const TYPES_FILE = join(SOURCE, "engine/docker-types.generated.ts");
 export const REQUEST_SCHEMAS_FILE = join(SOURCE, "docker/requests/request-schemas.generated.ts");
 const COMMIT = "b985e2313a8676e18072b442911fc8f64f17d440";
 
-/** The TypeScript types of the whole document, or undefined when the tools are not installed. */
-export async function generateTypes(): Promise<string | undefined> {
-  const tools = await loadTools();
-  if (tools === undefined) return undefined;
+/** The TypeScript types of the whole document, made by the tools that are installed in a folder. */
+export async function generateTypes(toolsFolder: string): Promise<string> {
+  const tools = await loadTools(toolsFolder);
   const { openapi } = await tools.convert(Bun.YAML.parse(await apiYaml()), { patch: true, warnOnly: true });
   const text = tools.print(await tools.types(openapi as object));
   const { version } = (await apiDocument()).info;
@@ -39,25 +37,20 @@ interface Tools {
   print(nodes: unknown): string;
 }
 
-async function loadTools(): Promise<Tools | undefined> {
-  try {
-    // Names in variables: the compiler must not resolve packages that need not be there.
-    const [converter, generator] = ["swagger2openapi", "openapi-typescript"];
-    const swagger2openapi = await import(converter);
-    const openapiTypescript = await import(generator);
-    return {
-      convert: swagger2openapi.default.convertObj,
-      types: openapiTypescript.default,
-      print: openapiTypescript.astToString,
-    };
-  } catch {
-    return undefined;
-  }
+async function loadTools(folder: string): Promise<Tools> {
+  const swagger2openapi = await import(Bun.resolveSync("swagger2openapi", folder));
+  const openapiTypescript = await import(Bun.resolveSync("openapi-typescript", folder));
+  return {
+    convert: swagger2openapi.default.convertObj,
+    types: openapiTypescript.default,
+    print: openapiTypescript.astToString,
+  };
 }
 
 if (import.meta.main) {
   await Bun.write(REQUEST_SCHEMAS_FILE, requestSchemaSource(await apiDocument()));
-  const types = await generateTypes();
-  if (types === undefined) console.error("swagger2openapi and openapi-typescript are not installed: types not written");
-  else await Bun.write(TYPES_FILE, types);
+  const [tools] = process.argv.slice(2);
+  if (tools === undefined)
+    console.error("the folder of swagger2openapi and openapi-typescript is not given: types not written");
+  else await Bun.write(TYPES_FILE, await generateTypes(resolve(tools)));
 }
