@@ -2,6 +2,7 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { OpenBridgeNetwork } from "../network/contract.ts";
+import type { VirtualMachineRecord, VirtualMachineReference } from "../vsphere/contract.ts";
 import { BootAdmission } from "./boot-admission.ts";
 import { bootstrapMedia } from "./bootstrap-medium.ts";
 import { makeBuilds, removeUnfinished, unfinishedContainers } from "./build/index.ts";
@@ -28,6 +29,7 @@ import { NetworkTable } from "./networks/network-table.ts";
 import { PeerFeed } from "./networks/peer-feed.ts";
 import { PortGroups } from "./networks/port-groups.ts";
 import type { EngineOptions } from "./options.ts";
+import { SpaceWaiters } from "./out-of-space.ts";
 import { enginePaths } from "./paths.ts";
 import { makeSystem } from "./system/index.ts";
 import { UntilDone } from "./until-done.ts";
@@ -139,6 +141,21 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
     for (const vm of view.list()) adopt(context, vm);
     const stopWatching = watchInventory(context);
     undo.unshift(async () => stopWatching());
+    const space = new SpaceWaiters(vsphere, log);
+    const followSpace = (vm: VirtualMachineReference, record: VirtualMachineRecord | undefined): void => {
+      const container = table.byVm(vm);
+      if (container) space.update(container.name, vm, record);
+    };
+    const stopFollowing = view.onChange((change) =>
+      change.kind === "removed"
+        ? followSpace(change.reference, undefined)
+        : followSpace(change.record.reference, change.record),
+    );
+    for (const record of view.list()) followSpace(record.reference, record);
+    undo.unshift(async () => {
+      stopFollowing();
+      space.close();
+    });
     await volumes.load();
     const unfinished = unfinishedContainers(context);
     const reconciled = finishReconciliation(context)

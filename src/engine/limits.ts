@@ -40,6 +40,9 @@ export const EVENT_HISTORY = 1024;
 export const EVENT_BACKLOG = 4096;
 /** Runs whose times are kept for `vch status`. */
 export const RUN_TIMES_KEPT = 256;
+/** How often it is looked whether a full datastore has space again for VMs that wait for it, and how much is enough to go on. */
+export const OUT_OF_SPACE_CHECK = 10_000;
+export const OUT_OF_SPACE_ENOUGH = 16 * 1024 * 1024;
 /** Exec records kept per container after they ended. */
 export const EXEC_HISTORY = 64;
 /** Log bytes of an exited container kept in memory, per container and in total number of containers. */

@@ -31,7 +31,11 @@ export async function bringDown(paths: StatePaths, request: DownRequest): Promis
     const hypervisor = await createHypervisor({
       stateDirectory: paths.lab,
       runDirectory: join(paths.run, "lab"),
-      events: { stopped: () => undefined, guestInfo: () => ({ get: () => undefined, set: () => undefined }) },
+      events: {
+        stopped: () => undefined,
+        outOfSpace: () => undefined,
+        guestInfo: () => ({ get: () => undefined, set: () => undefined }),
+      },
       log: log("hypervisor"),
     });
     await hypervisor.dispose({ stopMachines: true });

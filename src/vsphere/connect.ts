@@ -152,6 +152,10 @@ class Driver implements VSphere {
     await this.tasks.run("SuspendVM_Task", vm, {});
   }
 
+  async answer(vm: VirtualMachineReference, questionId: string, choiceKey: string): Promise<void> {
+    await this.session.call("AnswerVM", vm, { questionId, answerChoice: choiceKey });
+  }
+
   destroyVm(vm: VirtualMachineReference, options: { keepDisks: DatastorePath[] }): Promise<void> {
     return destroyVirtualMachine(this.session, this.tasks, this.files, vm, options.keepDisks);
   }

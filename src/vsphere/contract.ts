@@ -32,6 +32,15 @@ export interface VSphereTarget {
 
 export type PowerState = "poweredOn" | "poweredOff" | "suspended";
 
+export interface VirtualMachineQuestion {
+  id: string;
+  text: string;
+  /** Ids in vSphere's message catalogue, `msg.hbacommon.outofspace`. */
+  messages: string[];
+  /** `label` is the catalogue's name of the choice, `button.retry`; `summary` is the words for people. */
+  choices: { key: string; label: string; summary: string }[];
+}
+
 /** A VM as the live view knows it. */
 export interface VirtualMachineRecord {
   reference: VirtualMachineReference;
@@ -39,6 +48,8 @@ export interface VirtualMachineRecord {
   uuid: string;
   powerState: PowerState;
   connectionState: string;
+  /** What vSphere waits to be told before the VM goes on. */
+  question?: VirtualMachineQuestion;
   /** For optimistic locking of reconfigureVm. */
   changeVersion: string;
   /** `[ds] dir/name.vmx` */
@@ -192,6 +203,8 @@ export interface VSphere {
   /** Not powered on is no error. */
   powerOff(vm: VirtualMachineReference): Promise<void>;
   suspend(vm: VirtualMachineReference): Promise<void>;
+  /** Answer a question of the VM. Throws ConcurrentAccess when it is not asked any more. */
+  answer(vm: VirtualMachineReference, questionId: string, choiceKey: string): Promise<void>;
   /**
    * Detach every disk that has other users or a parent (keeping the files named in `keepDisks`), destroy the VM and delete its
    * directory. Deleted already is no error.
@@ -208,6 +221,7 @@ export class VSphereFault extends Error {
     message: string,
     readonly detail: Record<string, unknown> = {},
   ) {
-    super(message);
+    // The operating system's words, which people and programs know.
+    super(fault === "NoDiskSpace" ? `no space left on device: ${message}` : message);
   }
 }

@@ -1,7 +1,13 @@
 /** A VM's watched properties and what the engine sees of them. */
 import type { PowerState, VirtualMachineRecord, VirtualMachineReference } from "./contract.ts";
 import type { Networks } from "./networks.ts";
-import type { AnyValue, OptionValue, VirtualDevice } from "./vim25/index.ts";
+import type {
+  AnyValue,
+  ElementDescription,
+  OptionValue,
+  VirtualDevice,
+  VirtualMachineQuestionInfo,
+} from "./vim25/index.ts";
 
 export const WATCHED_PROPERTIES = [
   "name",
@@ -15,6 +21,7 @@ export const WATCHED_PROPERTIES = [
   "config.extraConfig",
   "runtime.powerState",
   "runtime.connectionState",
+  "runtime.question",
 ];
 
 const OUR_KEYS = /^(?:guestinfo\.)?vch\./;
@@ -34,6 +41,7 @@ export function virtualMachineRecord(
     uuid: text("config.uuid"),
     powerState: (properties.get("runtime.powerState") ?? "poweredOff") as PowerState,
     connectionState: text("runtime.connectionState"),
+    question: question(properties.get("runtime.question")),
     changeVersion: text("config.changeVersion"),
     vmPathName: text("config.files.vmPathName"),
     extraConfig: ourOptions(properties.get("config.extraConfig")),
@@ -41,6 +49,21 @@ export function virtualMachineRecord(
     memoryMB: Number(properties.get("config.hardware.memoryMB") ?? 0),
     cpus: Number(properties.get("config.hardware.numCPU") ?? 0),
     networkAdapters: networkAdapters(properties, networks),
+  };
+}
+
+function question(value: AnyValue | undefined): VirtualMachineRecord["question"] {
+  if (typeof value !== "object" || value === null || !("choice" in value)) return undefined;
+  const { id, text, choice, message } = value as VirtualMachineQuestionInfo;
+  return {
+    id,
+    text,
+    messages: (message ?? []).map((part) => part.id),
+    choices: (choice.choiceInfo as ElementDescription[]).map(({ key, label, summary }) => ({
+      key,
+      label: String(label),
+      summary: String(summary),
+    })),
   };
 }
 

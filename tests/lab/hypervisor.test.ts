@@ -22,6 +22,7 @@ const disks = createDiskStore();
 let base = "";
 let iso = "";
 let hypervisor: Hypervisor | undefined;
+const full: string[] = [];
 const stopped: { id: string; kind: string; detail: string }[] = [];
 const guestinfo = new Map<string, string>();
 const sockets: Socket[] = [];
@@ -47,6 +48,7 @@ const open = async () => {
     runDirectory: join(base, "run"),
     diskRoots: [base],
     events: {
+      outOfSpace: (id) => void full.push(id),
       stopped: (id, { kind, detail }) => void stopped.push({ id, kind, detail }),
       guestInfo: () => ({
         get: (key) => guestinfo.get(key),

@@ -12,6 +12,7 @@ import { chooseMac, newId, newToken, shortId, uuidOf } from "../identifiers.ts";
 import { isoEntry } from "../isos/usage.ts";
 import { LOADER_MEMORY_MB, LOADER_START_TIMEOUT, SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
 import { type NetworkBinding, networkPrefixLength } from "../networks/network-table.ts";
+import { noSpaceLeft, spaceQuestion } from "../out-of-space.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { deferred, OperationQueue, within } from "../waiting.ts";
 import type { LoaderDisk } from "./contract.ts";
@@ -37,6 +38,9 @@ export class Loader implements GuestOwner {
   readonly #token = newToken();
   #machine: Promise<VirtualMachineReference> | undefined;
   #on: Promise<void> | undefined;
+  /** Its VM stands still because the datastore is full. */
+  #outOfSpace = false;
+  readonly #stopWatching: () => void;
   #destroying = false;
   #binding: NetworkBinding | undefined;
   #address: { address: string; release(): void } | undefined;
@@ -45,6 +49,22 @@ export class Loader implements GuestOwner {
     this.#context = context;
     this.#forget = context.links.expect(this.#token, this);
     this.#session.promise.catch(() => undefined);
+    this.#stopWatching = context.view.onChange((change) => {
+      if (change.kind === "updated" && change.record.uuid === uuidOf(this.id) && spaceQuestion(change.record))
+        this.#standsStill();
+    });
+  }
+
+  /** What it was to do cannot be done, and waiting for space would let the client wait for hours. */
+  #standsStill(): void {
+    this.broken = true;
+    this.#outOfSpace = true;
+    const full = noSpaceLeft(this.#context.vsphere.files.datastore);
+    this.#session.reject(full);
+    this.#session.promise.then(
+      (session) => session.close(full.message),
+      () => undefined,
+    );
   }
 
   connected(session: LinkSession): void {
@@ -59,12 +79,16 @@ export class Loader implements GuestOwner {
     disks: readonly LoaderDisk[],
     work: (loader: { link: LinkSession; disks: DiskAddress[] }) => Promise<T>,
   ): Promise<T> {
-    const link = await this.#ready();
-    const addresses = await this.#attach(disks);
     try {
-      return await work({ link, disks: addresses });
-    } finally {
-      await this.#detach(addresses);
+      const link = await this.#ready();
+      const addresses = await this.#attach(disks);
+      try {
+        return await work({ link, disks: addresses });
+      } finally {
+        await this.#detach(addresses);
+      }
+    } catch (error) {
+      throw this.#outOfSpace ? noSpaceLeft(this.#context.vsphere.files.datastore) : error;
     }
   }
 
@@ -85,6 +109,7 @@ export class Loader implements GuestOwner {
   /** Can be repeated when it failed. */
   async destroy(): Promise<void> {
     this.broken = true;
+    this.#stopWatching();
     this.#forget();
     const { vsphere, paths } = this.#context;
     const keepDisks = [...this.#attached.values()];
@@ -204,7 +229,8 @@ export class Loader implements GuestOwner {
   }
 
   async #detach(addresses: readonly DiskAddress[]): Promise<void> {
-    if (addresses.length === 0) return;
+    // A VM that stands still lets no disk go.
+    if (addresses.length === 0 || this.#outOfSpace) return;
     try {
       await this.#changes.run(async () => {
         await this.#reconfigure({ removeDisks: [...addresses] });

@@ -44,6 +44,8 @@ export class FakeVSphere implements VSphere {
   /** Called before each step; a test throws here to cut an operation off. */
   before: (step: string) => void = () => undefined;
   /** Runs the guest of a machine that was powered on. */
+  /** Choices that were answered to VMs' questions. */
+  readonly answers: string[] = [];
   boot: (machine: FakeMachine) => FakeGuest = () => ({ powerOff: () => undefined });
   readonly #guests = new Map<string, FakeGuest>();
   readonly #views = new Set<FakeView>();
@@ -176,6 +178,15 @@ export class FakeVSphere implements VSphere {
 
   suspend(): Promise<void> {
     throw new VSphereFault("NotSupported", "not in the fake");
+  }
+
+  async answer(vm: VirtualMachineReference, questionId: string, choiceKey: string): Promise<void> {
+    this.step("answer");
+    await Promise.resolve();
+    const machine = this.#machine(vm);
+    if (machine.record.question?.id !== questionId) throw new VSphereFault("ConcurrentAccess", "not asked any more");
+    this.answers.push(choiceKey);
+    this.update(machine, { question: undefined });
   }
 
   async destroyVm(vm: VirtualMachineReference, options: { keepDisks: DatastorePath[] }): Promise<void> {

@@ -79,6 +79,8 @@ export interface MachineEvents {
    */
   stopped(id: string, cause: { kind: "guest" | "host" | "crashed"; detail: string }): void;
   guestInfo(id: string): GuestInfoStore;
+  /** A disk could not grow because its datastore is full. The guest stands still until resume(), which tries again. */
+  outOfSpace(id: string): void;
 }
 
 export interface RunningMachine {
@@ -87,6 +89,8 @@ export interface RunningMachine {
   /** Immediately, without asking the guest. Resolves when the process is gone. */
   powerOff(): Promise<void>;
   reset(): Promise<void>;
+  /** Go on after outOfSpace. */
+  resume(): Promise<void>;
   /** ACPI power button. */
   requestShutdown(): Promise<void>;
   suspend(stateFile: string): Promise<void>;

@@ -205,6 +205,7 @@ export class QemuHypervisor implements Hypervisor {
       prepareDisk: (disk, reopen) => prepareDisk(disk, definition.directory, this.#roots, reopen),
       cleanUp: () => this.#cleanUp(definition, files, machine.state === "suspended"),
       readLog: () => readLogTail(files),
+      outOfSpace: () => this.options.events.outOfSpace(id),
       stopped: (cause) => {
         this.#machines.delete(id);
         this.options.events.stopped(id, cause);
@@ -254,7 +255,8 @@ export class QemuHypervisor implements Hypervisor {
       });
       if (status !== "running") {
         try {
-          await machine.continueAfterSuspension();
+          // Out of space: the write is tried again, and when it fails again, that is told as the first time.
+          await (status === "io-error" ? machine.resume() : machine.continueAfterSuspension());
         } catch (error) {
           machine.detach();
           throw error;

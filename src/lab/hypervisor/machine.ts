@@ -46,6 +46,7 @@ export interface MachineParts {
   /** Remove what the machine leaves behind in the run directory and in the host. */
   cleanUp(): Promise<void>;
   readLog(): Promise<string>;
+  outOfSpace(): void;
   stopped(cause: { kind: "guest" | "host" | "crashed"; detail: string }): void;
 }
 
@@ -171,6 +172,10 @@ export class QemuMachine implements RunningMachine {
   }
 
   /** Undo a suspension that was not finished. */
+  resume(): Promise<void> {
+    return this.#command("go on", "cont");
+  }
+
   async continueAfterSuspension(): Promise<void> {
     const { qmp, prepareDisk } = this.#parts;
     await restoreDisks(qmp, [...this.#disks.values()], (disk) => prepareDisk(disk, true));
@@ -302,7 +307,10 @@ export class QemuMachine implements RunningMachine {
       this.#cause ??=
         data.guest === true ? { kind: "guest", detail: "guest powered off" } : { kind: "host", detail: reason };
     }
-    if (name === "BLOCK_IO_ERROR") this.#parts.log.write(`Disk error: ${JSON.stringify(data)}`);
+    if (name === "BLOCK_IO_ERROR") {
+      this.#parts.log.write(`Disk error: ${JSON.stringify(data)}`);
+      if (data.action === "stop" && data.nospace === true) this.#parts.outOfSpace();
+    }
   }
 
   /** End the process: politely, then not. */

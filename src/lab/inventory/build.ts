@@ -8,6 +8,7 @@ import { DatastoreFolder } from "../storage/datastore-folder.ts";
 import { clearWorkArea } from "../storage/work-area.ts";
 import { guestInfoStore } from "../vm/guest-info.ts";
 import { machineDefinition } from "../vm/machine-definition.ts";
+import { askForSpace } from "../vm/out-of-space.ts";
 import { loadVirtualMachine } from "../vm/provisioning.ts";
 import { ComputeResource } from "./compute-resource.ts";
 import type { LabContext } from "./context.ts";
@@ -224,6 +225,11 @@ export function machineEvents(inventory: () => Inventory | undefined): MachineEv
     stopped(id, cause) {
       const how = { guest: "The guest powered it off.", host: "It was powered off.", crashed: "The machine crashed." };
       inventory()?.findVirtualMachine(id)?.power.machineStopped(`${how[cause.kind]} ${cause.detail}`.trim());
+    },
+    outOfSpace(id) {
+      const vm = inventory()?.findVirtualMachine(id);
+      if (!vm) return;
+      void askForSpace(vm).catch((error: Error) => vm.context.log(`${vm.name}: out of space: ${error.message}`));
     },
     guestInfo(id) {
       const vm = inventory()?.findVirtualMachine(id);

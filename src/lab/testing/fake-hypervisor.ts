@@ -60,6 +60,10 @@ export class FakeMachine implements RunningMachine {
   async unplugNetworkAdapter(key: number): Promise<void> {
     this.plugged.delete(key);
   }
+  resumed = 0;
+  async resume(): Promise<void> {
+    this.resumed++;
+  }
   readonly links = new Map<number, boolean>();
   async setLink(key: number, connected: boolean): Promise<void> {
     this.links.set(key, connected);

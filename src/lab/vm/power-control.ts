@@ -165,6 +165,7 @@ export class PowerControl {
   /** What was volatile is gone with the power. */
   #switchedOff(detail: string): void {
     const { vm } = this;
+    vm.withdrawQuestion();
     this.#forgetMachine();
     vm.suspendTime = undefined;
     vm.toolsRunning = false;

@@ -158,6 +158,10 @@ export class VirtualMachine extends Entity {
     }
   }
 
+  get isAsking(): boolean {
+    return this.#question !== undefined;
+  }
+
   withdrawQuestion(): void {
     this.#question?.withdraw();
   }

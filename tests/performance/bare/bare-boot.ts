@@ -95,7 +95,11 @@ export async function makeBareMachine(options: {
   const hypervisor = await createHypervisor({
     stateDirectory: join(folder, "state"),
     runDirectory: join(folder, "run"),
-    events: { stopped: () => stopped.resolve(), guestInfo: () => ({ get: () => undefined, set: () => undefined }) },
+    events: {
+      stopped: () => stopped.resolve(),
+      outOfSpace: () => undefined,
+      guestInfo: () => ({ get: () => undefined, set: () => undefined }),
+    },
     log: () => undefined,
   });
   await hypervisor.makePortGroup(PORT_GROUP);
