@@ -1,6 +1,6 @@
 /** The whole Docker Engine API as one Hono application. */
 import { Hono } from "hono";
-import { notFound } from "../engine/errors.ts";
+import { EngineError, notFound } from "../engine/errors.ts";
 import { MAXIMUM_API_VERSION, parseApiVersion, versionText } from "./api-version.ts";
 import type { ApiEnvironment, RouterOptions } from "./environment.ts";
 import { errorResponse, messageOf, statusOf } from "./errors.ts";
@@ -73,7 +73,8 @@ export function dockerApi(options: RouterOptions): RequestHandler {
         method: c.req.method,
         path: c.req.path,
         error: messageOf(error),
-        stack: error.stack,
+        // What the engine refuses, it explains; where the code was matters for what nobody foresaw.
+        ...(error instanceof EngineError ? {} : { stack: error.stack }),
       });
     }
     return errorResponse(error);

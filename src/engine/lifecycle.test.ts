@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import type { ContainerCreateBody, Filters } from "./contract.ts";
 import { EngineError } from "./errors.ts";
+import { EXEC_HISTORY } from "./limits.ts";
 import { type Fixture, openEngine } from "./testing/engine-fixture.ts";
 import { FakeVSphere } from "./testing/fake-vsphere.ts";
 
@@ -164,6 +165,32 @@ test("stdin reaches the process and its end ends it", async () => {
   await stream.write(new TextEncoder().encode("ping"));
   await stream.endInput();
   expect(await output).toBe("ping");
+});
+
+test("of ended execs a container keeps the last ones", async () => {
+  const { engine } = await open();
+  const { Id } = await engine.containers.create("busy", body(["sleep"]));
+  await engine.containers.start(Id);
+  const execs: string[] = [];
+  for (let count = 0; count < EXEC_HISTORY + 5; count++) {
+    const exec = await engine.execs.create(Id, { Cmd: ["ls"], AttachStdout: true });
+    const stream = await engine.execs.start(exec.Id, { detach: false, terminal: false });
+    await collect(stream?.output ?? fail());
+    execs.push(exec.Id);
+  }
+  const [first = "", last = ""] = [execs[0], execs.at(-1)];
+  expect((await refusal(engine.execs.inspect(first))).message).toBe(`No such exec instance: ${first}`);
+  expect(await engine.execs.inspect(last)).toMatchObject({ ExitCode: 3 });
+  // The one that ended last is counted when the next comes.
+  const known = await Promise.all(
+    execs.map((id) =>
+      engine.execs.inspect(id).then(
+        () => 1,
+        () => 0,
+      ),
+    ),
+  );
+  expect(known.filter((is) => is === 1)).toHaveLength(EXEC_HISTORY + 1);
 });
 
 test("stop, kill, start again, logs from memory, exec", async () => {

@@ -143,16 +143,16 @@ test(
   async () => {
     const before = await files();
     await fill(0);
-    await refusedForSpace("volume", "create", "v");
-    await refusedForSpace("create", "--name", "c", "busybox", "true");
+    await refusedForSpace("volume", "create", "vol");
+    await refusedForSpace("create", "--name", "refused", "busybox", "true");
     expect(await ok("volume", "ls", "-q")).toBe("");
     expect(await ok("ps", "-aq")).toBe("");
     expect(await ok("images", "-q")).not.toBe("");
     await free();
-    await ok("volume", "create", "v");
-    await ok("run", "--rm", "-v", "v:/v", "busybox", "sh", "-c", "echo there >/v/file");
-    expect(await ok("run", "--rm", "-v", "v:/v", "busybox", "cat", "/v/file")).toBe("there");
-    await ok("volume", "rm", "v");
+    await ok("volume", "create", "vol");
+    await ok("run", "--rm", "-v", "vol:/v", "busybox", "sh", "-c", "echo there >/v/file");
+    expect(await ok("run", "--rm", "-v", "vol:/v", "busybox", "cat", "/v/file")).toBe("there");
+    await ok("volume", "rm", "vol");
     expect((await files()).filter((file) => !before.includes(file) && !file.includes("loader"))).toEqual([]);
   },
   LIMIT_MILLISECONDS,

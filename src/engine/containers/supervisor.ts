@@ -64,6 +64,8 @@ async function followEvents(context: EngineContext, container: Container, channe
     for await (const message of channel)
       if (message.kind === "control") guestEvent(context, container, message.message as unknown as GuestEvent);
   } catch (error) {
+    // Every run ends so.
+    if (!container.isRunning) return;
     context.log(
       `container ${container.name}: events of the guest ended: ${error instanceof Error ? error.message : error}`,
     );
