@@ -194,7 +194,8 @@ export function fakeEngine(): FakeEngine {
         process.kill("SIGKILL");
         await process.exited;
       },
-      async restart() {
+      async restart(reference) {
+        find(reference);
         notInFake();
       },
       async kill(reference, signal) {

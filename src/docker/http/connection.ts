@@ -137,7 +137,7 @@ export class Connection {
       if (!(await body.skip(MAX_SKIPPED_BODY_BYTES))) throw new ProtocolError(413, "the request body is too long");
       this.#hijacked = true;
       this.#mayStall = true;
-      await transport.write(hijackHead(response, head.upgrade));
+      await transport.write(hijackHead(response, head.upgrade ? exchange.protocol : undefined));
       await exchange.rawHandler(rawStream(this.reader, transport, this.#abort.signal));
       return false;
     }

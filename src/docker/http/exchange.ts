@@ -13,6 +13,9 @@ export interface RawStream {
   readonly signal: AbortSignal;
 }
 
+/** Docker's own, and RFC 6455. */
+export type UpgradeProtocol = "tcp" | "websocket";
+
 export type RawHandler = (stream: RawStream) => Promise<void>;
 
 /** Who is at the other end. */
@@ -26,6 +29,7 @@ export interface Peer {
 /** What a handler knows and may do beyond Request and Response; the server passes it as Hono's environment. */
 export class Exchange {
   #raw: RawHandler | undefined;
+  #protocol: UpgradeProtocol = "tcp";
 
   constructor(
     readonly peer: Peer,
@@ -34,8 +38,14 @@ export class Exchange {
   ) {}
 
   /** After the response's head the connection belongs to `handler`; the response's own body is not sent. */
-  hijack(handler: RawHandler): void {
+  hijack(handler: RawHandler, protocol: UpgradeProtocol = "tcp"): void {
     this.#raw = handler;
+    this.#protocol = protocol;
+  }
+
+  /** What a client that asked to upgrade is upgraded to. */
+  get protocol(): UpgradeProtocol {
+    return this.#protocol;
   }
 
   get rawHandler(): RawHandler | undefined {

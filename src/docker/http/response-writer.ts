@@ -1,5 +1,6 @@
 /** Serialises Responses onto a connection. */
 import { STATUS_CODES } from "node:http";
+import type { UpgradeProtocol } from "./exchange.ts";
 import { COALESCE_BYTES } from "./limits.ts";
 import type { Transport } from "./transport.ts";
 
@@ -56,10 +57,10 @@ export async function writeResponse(
 }
 
 /** The head of a hijacked connection: raw bytes follow in both directions. */
-export function hijackHead(response: Response, upgrade: boolean): Uint8Array {
-  return upgrade
-    ? encoder.encode(head(response, ["Connection: Upgrade", "Upgrade: tcp"], "101 UPGRADED"))
-    : encoder.encode(head(response, []));
+export function hijackHead(response: Response, upgradeTo: UpgradeProtocol | undefined): Uint8Array {
+  if (upgradeTo === undefined) return encoder.encode(head(response, []));
+  const status = upgradeTo === "tcp" ? "101 UPGRADED" : "101 Switching Protocols";
+  return encoder.encode(head(response, ["Connection: Upgrade", `Upgrade: ${upgradeTo}`], status));
 }
 
 /** A complete answer for a request that never reached the application. */

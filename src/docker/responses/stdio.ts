@@ -5,6 +5,7 @@ import { ConnectionLost } from "../http/byte-reader.ts";
 import type { RawStream } from "../http/exchange.ts";
 import { WriteFailed } from "../http/transport.ts";
 import { DetachScanner } from "../requests/detach-keys.ts";
+import { webSocketStream } from "../websocket/stream.ts";
 import { RAW_STREAM, stdioContentType, stdioFrame } from "./stdio-frame.ts";
 
 export interface StdioSession {
@@ -16,8 +17,21 @@ export interface StdioSession {
 
 /** Answers with the hijacked connection: `101 UPGRADED`, or `200` and raw bytes for clients that did not ask to upgrade. */
 export function hijackStdio(c: ApiContext, session: StdioSession): Response {
-  c.env.exchange.hijack((raw) => converse(raw, session));
+  c.env.exchange.hijack((raw) => converse(raw, session, !session.stream.terminal));
   return hijackResponse(c, session.stream.terminal);
+}
+
+/**
+ * Answers a handshake with a WebSocket that carries stdin and output, both streams of it in one, as Docker does. Messages are
+ * binary: output is cut anywhere, also within a character.
+ */
+export function webSocketStdio(c: ApiContext, accept: string, session: StdioSession): Response {
+  c.env.exchange.hijack(async (raw) => {
+    const socket = webSocketStream(raw);
+    await converse(socket, session, false);
+    await socket.close();
+  }, "websocket");
+  return new Response(null, { headers: { "sec-websocket-accept": accept } });
 }
 
 /** The head that precedes raw stdio bytes. */
@@ -27,8 +41,8 @@ export function hijackResponse(c: ApiContext, terminal: boolean): Response {
   return new Response(null, { headers: { "content-type": type } });
 }
 
-/** Runs until the output ends or the client is gone. Input that ends only closes stdin. */
-async function converse(raw: RawStream, session: StdioSession): Promise<void> {
+/** Runs until the output ends or the client is gone. Input that ends only closes stdin. `multiplexed` keeps the streams apart. */
+async function converse(raw: RawStream, session: StdioSession, multiplexed: boolean): Promise<void> {
   const { stream } = session;
   const leave = (): void => stream.detach();
   raw.signal.addEventListener("abort", leave, { once: true });
@@ -36,7 +50,7 @@ async function converse(raw: RawStream, session: StdioSession): Promise<void> {
   void forwardInput(raw, session);
   try {
     for await (const { stream: number, bytes } of stream.output) {
-      await raw.write(stream.terminal ? bytes : stdioFrame(number, bytes));
+      await raw.write(multiplexed ? stdioFrame(number, bytes) : bytes);
     }
   } catch (error) {
     stream.detach();

@@ -1,15 +1,16 @@
 /** Containers: attach, logs, stats, wait. Their answers last as long as the container or the client. */
 import { Hono } from "hono";
 import type { LogEntry, LogOptions, WaitCondition } from "../../engine/contract.ts";
-import { invalid, notImplemented } from "../../engine/errors.ts";
+import { invalid } from "../../engine/errors.ts";
 import type { ApiContext, ApiEnvironment, RouterOptions } from "../environment.ts";
 import { messageOf } from "../errors.ts";
 import { parseDetachKeys } from "../requests/detach-keys.ts";
 import { booleanQuery, textQuery, timestampQuery } from "../requests/query.ts";
 import { formatLogTime } from "../requests/timestamp.ts";
-import { hijackStdio } from "../responses/stdio.ts";
+import { hijackStdio, type StdioSession, webSocketStdio } from "../responses/stdio.ts";
 import { stdioContentType, stdioFrame } from "../responses/stdio-frame.ts";
 import { jsonLine, streamed } from "../responses/streaming.ts";
+import { acceptWebSocket } from "../websocket/handshake.ts";
 
 const WAIT_CONDITIONS: readonly WaitCondition[] = ["not-running", "next-exit", "removed"];
 /** From this version on the head of a wait answer comes at once and the condition can be chosen. */
@@ -21,7 +22,7 @@ export function containerStreamRoutes({ engine }: RouterOptions): Hono<ApiEnviro
   const app = new Hono<ApiEnvironment>();
   const { containers } = engine;
 
-  app.post("/containers/:reference/attach", async (c) => {
+  async function attach(c: ApiContext, reference: string): Promise<StdioSession> {
     const detachKeys = parseDetachKeys(textQuery(c, "detachKeys"));
     const options = {
       stdin: booleanQuery(c, "stdin"),
@@ -30,12 +31,15 @@ export function containerStreamRoutes({ engine }: RouterOptions): Hono<ApiEnviro
       stream: booleanQuery(c, "stream"),
       logs: booleanQuery(c, "logs"),
     };
-    const stream = await containers.attach(c.req.param("reference"), options);
-    return hijackStdio(c, { stream, input: options.stdin && options.stream, detachKeys });
-  });
+    const stream = await containers.attach(reference, options);
+    return { stream, input: options.stdin && options.stream, detachKeys };
+  }
 
-  app.get("/containers/:reference/attach/ws", () => {
-    throw notImplemented("attaching over a WebSocket is not supported: use POST /containers/{id}/attach");
+  app.post("/containers/:reference/attach", async (c) => hijackStdio(c, await attach(c, c.req.param("reference"))));
+
+  app.get("/containers/:reference/attach/ws", async (c) => {
+    const accept = acceptWebSocket(c.req.raw.headers);
+    return webSocketStdio(c, accept, await attach(c, c.req.param("reference")));
   });
 
   app.get("/containers/:reference/logs", async (c) => {
