@@ -46,6 +46,7 @@ export async function runLab(
         runDirectory: join(paths.run, "lab"),
         events,
         log: log("hypervisor"),
+        directBoot: true,
       });
       return hypervisor;
     },

@@ -20,6 +20,7 @@ const { values: options } = parseArgs({
   options: {
     runs: { type: "string", default: "5" },
     json: { type: "boolean", default: false },
+    direct: { type: "boolean", default: false },
     state: { type: "string", default: process.env.VCH_E2E_STATE ?? process.env.VCH_STATE ?? "/var/lib/vch" },
     image: { type: "string", default: "busybox" },
   },
@@ -103,6 +104,7 @@ const bare = await makeBareMachine({
   folder,
   cpus: settings.defaults.cpus,
   memoryMB: settings.defaults.memoryMB,
+  directBoot: options.direct,
 });
 try {
   const count = Number(options.runs);

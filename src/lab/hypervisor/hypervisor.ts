@@ -19,6 +19,7 @@ import { findRecordedProcess, killProcess, type ProcessRecord, waitForExit } fro
 import { launchQemu, type QemuProcess, readLogTail } from "./launch.ts";
 import { QemuMachine } from "./machine.ts";
 import { qemuArguments } from "./qemu/arguments.ts";
+import { DirectBoots } from "./qemu/direct-boot.ts";
 import { prepareFirmware } from "./qemu/firmware.ts";
 import { adapterDevice, type RunFiles, runFiles } from "./qemu/naming.ts";
 import { qemuError } from "./qemu/qemu-error.ts";
@@ -45,6 +46,8 @@ export interface HypervisorOptions {
   qemuBinary?: string;
   /** Directories that disks must lie in, with their parents. Any, when left out. */
   diskRoots?: readonly string[];
+  /** Load the kernel of a CD-ROM with isolinux by QEMU instead of by firmware and boot loader. No, when left out. */
+  directBoot?: boolean;
 }
 
 export class QemuHypervisor implements Hypervisor {
@@ -52,6 +55,7 @@ export class QemuHypervisor implements Hypervisor {
   readonly #starting = new Set<string>();
   readonly #network: HostNetwork;
   readonly #roots: DiskRoots;
+  readonly #directBoots: DirectBoots;
 
   constructor(
     readonly accelerator: Accelerator,
@@ -60,6 +64,7 @@ export class QemuHypervisor implements Hypervisor {
   ) {
     this.#network = new HostNetwork(options.stateDirectory);
     this.#roots = options.diskRoots;
+    this.#directBoots = new DirectBoots(join(options.stateDirectory, "kernels"));
   }
 
   async powerOn(definition: MachineDefinition, from?: { stateFile: string }): Promise<RunningMachine> {
@@ -107,6 +112,8 @@ export class QemuHypervisor implements Hypervisor {
     const disks = await Promise.all(
       definition.disks.map((disk) => prepareDisk(disk, definition.directory, this.#roots, from !== undefined)),
     );
+    // The state of a suspended machine holds its kernel, but also the option ROMs that it started with.
+    const directBoot = this.options.directBoot ? await this.#directBoots.of(definition) : undefined;
     const incoming = from === undefined ? undefined : openStateFile(from.stateFile, this.#stateHeader());
     let qemu: QemuProcess | undefined;
     try {
@@ -119,6 +126,7 @@ export class QemuHypervisor implements Hypervisor {
         ...(definition.firmware === "efi"
           ? { firmware: await prepareFirmware(join(definition.directory, `${definition.name}.nvram`)) }
           : {}),
+        ...(directBoot === undefined ? {} : { directBoot }),
         resuming: incoming !== undefined,
       });
       qemu = await launchQemu(this.options.qemuBinary, words, files, incoming?.descriptor);

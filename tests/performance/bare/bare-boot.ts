@@ -82,6 +82,8 @@ export async function makeBareMachine(options: {
   folder: string;
   cpus: number;
   memoryMB: number;
+  /** As the lab does it, or by firmware and boot loader. */
+  directBoot: boolean;
 }): Promise<BareMachine> {
   const { folder, cpus, memoryMB } = options;
   await mkdir(folder, { recursive: true });
@@ -101,6 +103,7 @@ export async function makeBareMachine(options: {
       guestInfo: () => ({ get: () => undefined, set: () => undefined }),
     },
     log: () => undefined,
+    directBoot: options.directBoot,
   });
   await hypervisor.makePortGroup(PORT_GROUP);
   const console = join(folder, "console.log");

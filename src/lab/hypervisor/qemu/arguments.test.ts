@@ -66,6 +66,21 @@ describe("machine", () => {
     ]);
   });
 
+  test("a kernel of the lab's boots before the devices", () => {
+    const cdroms: MachineDefinition["cdroms"] = [{ key: 3000, bus: "ide", controller: 0, unit: 0, file: "/ds/a.iso" }];
+    const directBoot = { kernel: "/k", initrd: "/i", commandLine: "quiet, a=b" };
+    const list = words({ cdroms }, { directBoot });
+    expect(list.slice(list.indexOf("-kernel")).slice(0, 6)).toEqual([
+      "-kernel",
+      "/k",
+      "-initrd",
+      "/i",
+      "-append",
+      "quiet, a=b",
+    ]);
+    expect(values(list, "-device")).toContainEqual(expect.objectContaining({ id: "cdrom-3000", bootindex: 1 }));
+  });
+
   test("firmware from files", () => {
     expect(() => words({ firmware: "efi" })).toThrow("ovmf");
     const list = words({ firmware: "efi" }, { firmware: { code: "/f/code", variables: "/ds/web/web.nvram" } });

@@ -9,6 +9,7 @@ import {
   type QmpValue,
   scsiDiskDevice,
 } from "./block-nodes.ts";
+import type { DirectBoot } from "./direct-boot.ts";
 import {
   adapterBackend,
   adapterDevice,
@@ -58,6 +59,8 @@ export interface LaunchContext {
   taps: ReadonlyMap<number, string>;
   /** UEFI firmware and this machine's variables. */
   firmware?: { code: string; variables: string };
+  /** Load this kernel instead of what the firmware finds on the first CD-ROM. */
+  directBoot?: DirectBoot;
   /** Wait for a saved state instead of starting at the firmware. */
   resuming: boolean;
 }
@@ -132,6 +135,10 @@ function machineArguments(definition: MachineDefinition, context: LaunchContext)
     ...["-boot", "menu=off,strict=on"],
   ];
 }
+
+const kernelArguments = ({ kernel, initrd, commandLine }: DirectBoot): string[] => [
+  ...["-kernel", kernel, "-initrd", initrd, "-append", commandLine],
+];
 
 function controllerArguments(definition: MachineDefinition): string[] {
   const devices: QmpObject[] = [];
@@ -220,10 +227,14 @@ function diskDeviceArguments(disk: MachineDisk, definition: MachineDefinition, b
   }
 }
 
-function storageArguments(definition: MachineDefinition, images: readonly DiskImages[]): string[] {
+function storageArguments(
+  definition: MachineDefinition,
+  images: readonly DiskImages[],
+  firstBootIndex: number,
+): string[] {
   const words: string[] = [];
   // Firmware tries the CD-ROM first: a container VM boots from it, and an empty drive is passed over.
-  let bootIndex = 0;
+  let bootIndex = firstBootIndex;
   for (const cdrom of definition.cdroms) {
     const node = mediumNode(cdrom.key, "first");
     if (cdrom.file !== undefined) words.push("-blockdev", json(mediumBlockNode(node, cdrom.file)));
@@ -364,8 +375,10 @@ export function qemuArguments(definition: MachineDefinition, context: LaunchCont
     ...["-mon", "chardev=qmp,mode=control"],
     ...["-chardev", option("socket", { id: "qmp-start", path: files.startSocket })],
     ...["-mon", "chardev=qmp-start,mode=control"],
+    ...(context.directBoot === undefined ? [] : kernelArguments(context.directBoot)),
     ...controllerArguments(definition),
-    ...storageArguments(definition, context.disks),
+    // QEMU gives 0 to a kernel that it loads itself.
+    ...storageArguments(definition, context.disks, context.directBoot === undefined ? 0 : 1),
     ...networkArguments(definition, context.taps),
     ...serialArguments(definition, context),
     ...(context.resuming ? ["-incoming", "defer"] : []),
