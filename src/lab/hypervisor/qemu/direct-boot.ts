@@ -34,7 +34,12 @@ export class DirectBoots {
     const { dev, ino, size, mtimeNs } = await stat(medium, { bigint: true });
     const key = createHash("sha256").update(`${dev} ${ino} ${size} ${mtimeNs}`).digest("hex").slice(0, 32);
     const known = this.#known.get(key);
-    if (known) return known;
+    if (known) {
+      // The map's order is that of use: what was not used for long goes first.
+      this.#known.delete(key);
+      this.#known.set(key, known);
+      return known;
+    }
     const taking = this.#take(medium, key);
     this.#known.set(key, taking);
     try {
