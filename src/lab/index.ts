@@ -74,9 +74,10 @@ export interface LabOptions {
   datastores?: DatastoreOptions[];
   /** Port groups that are there from the start. */
   portGroups: string[];
-  /** Called once; the hypervisor tells `events` what its machines do. */
-  hypervisor: (events: MachineEvents) => Hypervisor | Promise<Hypervisor>;
-  disks: DiskStore;
+  /** Called once; the hypervisor tells `events` what its machines do and opens no disk outside of `diskRoots`. */
+  hypervisor: (events: MachineEvents, diskRoots: readonly string[]) => Hypervisor | Promise<Hypervisor>;
+  /** Called once. The roots are the datastores' directories: what a client uploaded must not name the host's other files. */
+  disks: (options: { roots: readonly string[] }) => DiskStore;
   log: (line: string) => void;
 }
 
@@ -97,8 +98,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const certificate = await loadServerCertificate(stateDirectory, certificateHosts(options.listen.host));
   const journal = await Journal.open(stateDirectory);
   let known: Inventory | undefined;
-  const hypervisor = await options.hypervisor(machineEvents(() => known));
-  const context = makeContext(options, store, certificate, hypervisor);
+  const datastores = await datastoresOf(options);
+  const roots = datastores.map(({ directory }) => directory);
+  const hypervisor = await options.hypervisor(
+    machineEvents(() => known),
+    roots,
+  );
+  const context = makeContext(options, store, certificate, hypervisor, options.disks({ roots }));
   const { log } = context;
   const users = new Users();
   users.add(options.username, options.password, ROLES.administrator);
@@ -111,7 +117,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   context.inventory = inventory;
   buildInventory(context, clustersOf(options, context));
   addServices(context, sessions, users, tickets, options.username);
-  await addDatastores(context, await datastoresOf(options));
+  await addDatastores(context, datastores);
   await journal.recover((intent) => settleIntent(context, intent));
   for (const group of store.inventory.portGroups) await inventory.portGroups.activate(group);
   for (const name of options.portGroups) await inventory.portGroups.ensure(name);
@@ -179,6 +185,7 @@ function makeContext(
   store: InventoryStore,
   certificate: LabContext["certificate"],
   hypervisor: Hypervisor,
+  disks: DiskStore,
 ): LabContext {
   const registry = new Registry();
   const naming = namingOf(options.personality);
@@ -193,7 +200,7 @@ function makeContext(
     naming,
     store,
     hypervisor,
-    disks: options.disks,
+    disks,
     folders: new Map(),
     locks: new FileLocks(),
     stateDirectory: options.stateDirectory,

@@ -29,7 +29,7 @@ const options = (): LabOptions => ({
   readOnlyUsers: [{ username: "guest", password: "look" }],
   portGroups: ["VM Network"],
   hypervisor: hypervisor.connect,
-  disks: createDiskStore(),
+  disks: createDiskStore,
   log: () => undefined,
 });
 

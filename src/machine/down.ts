@@ -31,6 +31,8 @@ export async function bringDown(paths: StatePaths, request: DownRequest): Promis
     const hypervisor = await createHypervisor({
       stateDirectory: paths.lab,
       runDirectory: join(paths.run, "lab"),
+      // It starts nothing, so it opens no disk.
+      diskRoots: [],
       events: {
         stopped: () => undefined,
         outOfSpace: () => undefined,

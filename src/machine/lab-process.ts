@@ -40,17 +40,18 @@ export async function runLab(
     ...(topology.clusters === undefined ? {} : { clusters: topology.clusters }),
     datastores: [{ name: "datastore1", directory: paths.datastore }, ...(topology.datastores ?? [])],
     portGroups: [settings.bridge.network],
-    hypervisor: async (events) => {
+    hypervisor: async (events, diskRoots) => {
       hypervisor = await createHypervisor({
         stateDirectory: paths.lab,
         runDirectory: join(paths.run, "lab"),
+        diskRoots,
         events,
         log: log("hypervisor"),
         directBoot: true,
       });
       return hypervisor;
     },
-    disks: createDiskStore(),
+    disks: createDiskStore,
     log: log("lab"),
   });
   const portGroup = (await hypervisor?.portGroups())?.find(({ name }) => name === settings.bridge.network);

@@ -26,7 +26,7 @@ beforeAll(async () => {
     password: "secret",
     portGroups: ["VM Network"],
     hypervisor: new FakeHypervisor().connect,
-    disks: createDiskStore(),
+    disks: createDiskStore,
     log: (line) => complaints.push(line),
   });
   client = new SoapClient(lab.url, lab.certificatePem);

@@ -23,7 +23,7 @@ async function open(
     username: "root",
     password: "secret",
     portGroups: ["VM Network"],
-    disks: createDiskStore(),
+    disks: createDiskStore,
     log: () => undefined,
     ...options,
   });
@@ -47,10 +47,11 @@ export async function openRealLab(directory: string, portGroup: string): Promise
   const made = Promise.withResolvers<Hypervisor>();
   const opened = await open(directory, "HostAgent", {
     portGroups: [portGroup],
-    hypervisor: async (events) => {
+    hypervisor: async (events, diskRoots) => {
       const hypervisor = await createHypervisor({
         stateDirectory: join(directory, "state"),
         runDirectory: join(directory, "run"),
+        diskRoots,
         events,
         log: () => undefined,
       });

@@ -23,7 +23,7 @@ const lab = await startLab({
   users: [{ username: "operator@vsphere.local", password: "operate" }],
   portGroups: ["VM Network"],
   hypervisor: new FakeHypervisor().connect,
-  disks: createDiskStore(),
+  disks: createDiskStore,
   ...(JSON.parse(more) as Partial<LabOptions>),
   log: (line) => console.error(line),
 });

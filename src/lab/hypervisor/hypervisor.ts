@@ -44,10 +44,10 @@ export interface HypervisorOptions {
   events: MachineEvents;
   log: (message: string) => void;
   qemuBinary?: string;
-  /** Directories that disks must lie in, with their parents. Any, when left out. */
-  diskRoots?: readonly string[];
   /** Load the kernel of a CD-ROM with isolinux by QEMU instead of by firmware and boot loader. No, when left out. */
   directBoot?: boolean;
+  /** Directories that disks must lie in, with their extents and parents. */
+  diskRoots: readonly string[];
 }
 
 export class QemuHypervisor implements Hypervisor {

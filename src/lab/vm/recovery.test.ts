@@ -31,7 +31,7 @@ async function restart(intent: Intent): Promise<void> {
     password: "secret",
     portGroups: [],
     hypervisor: new FakeHypervisor().connect,
-    disks: createDiskStore(),
+    disks: createDiskStore,
     log: () => undefined,
   });
   await lab.close();

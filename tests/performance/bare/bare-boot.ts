@@ -97,6 +97,7 @@ export async function makeBareMachine(options: {
   const hypervisor = await createHypervisor({
     stateDirectory: join(folder, "state"),
     runDirectory: join(folder, "run"),
+    diskRoots: [folder],
     events: {
       stopped: () => stopped.resolve(),
       outOfSpace: () => undefined,

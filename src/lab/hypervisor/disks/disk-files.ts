@@ -57,7 +57,12 @@ async function realDiskPath(file: string, roots: DiskRoots): Promise<string> {
   const real = await realpath(file);
   if (roots === undefined) return real;
   for (const root of roots) {
-    if (real.startsWith(`${await realpath(root)}${sep}`)) return real;
+    // A datastore whose directory is gone holds nothing, and must not hide the others.
+    const directory = await realpath(root).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return;
+      throw error;
+    });
+    if (directory !== undefined && real.startsWith(`${directory}${sep}`)) return real;
   }
   throw new HypervisorError("CannotAccessFile", `${file} lies outside of the datastores`);
 }
