@@ -180,7 +180,7 @@ table("docker create and run", [
   ["create --pids-limit nope IMAGE", 125, 'invalid argument "nope" for "--pids-limit" flag'],
   ["create --cgroup-parent x IMAGE", 1, /not supported/],
   ["create --pid host IMAGE", 1, /not supported|host/],
-  ["create --device /dev/nope IMAGE", 1, /device|not supported/],
+  ["create --device /dev/sda:/dev/disk:r IMAGE", 1, /permissions "r" is not supported/],
   ["create --runtime nope IMAGE", 1, /[Uu]nknown or invalid runtime name: nope|runtime/],
 ]);
 
