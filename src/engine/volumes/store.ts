@@ -164,10 +164,10 @@ export class VolumeStore {
   }
 
   async #make(record: VolumeRecord): Promise<VolumeRecord> {
-    const { vsphere, paths, events, log } = this.#context;
+    const { vsphere, paths, events, untilDone } = this.#context;
     const path = paths.volumeDisk(record.name);
-    // What an attempt left behind that could not clean up, because vSphere was away.
-    if (!record.anonymous && (await vsphere.files.exists(paths.volume(record.name)))) await this.#erase(record.name);
+    const removal = `removing what was made of volume ${record.name}`;
+    await untilDone.settled(removal);
     await vsphere.files.makeDirectory(paths.volume(record.name));
     try {
       await this.#loaders.use(
@@ -179,9 +179,7 @@ export class VolumeStore {
       );
       await this.#write(record);
     } catch (error) {
-      await this.#erase(record.name).catch((left: unknown) => {
-        log(`volume ${record.name}: what was made of it stays: ${left instanceof Error ? left.message : left}`);
-      });
+      await untilDone.run(removal, () => this.#erase(record.name));
       throw error;
     }
     this.#records.set(record.name, record);
