@@ -168,8 +168,9 @@ export class VolumeStore {
     const path = paths.volumeDisk(record.name);
     const removal = `removing what was made of volume ${record.name}`;
     await untilDone.settled(removal);
-    await vsphere.files.makeDirectory(paths.volume(record.name));
     try {
+      // Inside, too: its answer may be lost when it was made.
+      await vsphere.files.makeDirectory(paths.volume(record.name));
       await this.#loaders.use(
         [{ path, readOnly: false, create: { capacityBytes: record.capacityBytes } }],
         async ({ link, disks: [disk] }) => {
