@@ -24,6 +24,7 @@ export const OPERATIONS_PRIVILEGES = {
   "VirtualMachine.Config.RemoveDisk": "folder",
   "VirtualMachine.Config.Rename": "folder",
   "VirtualMachine.Config.Resource": "folder",
+  "VirtualMachine.Interact.AnswerQuestion": "folder",
   "VirtualMachine.Interact.PowerOff": "folder",
   "VirtualMachine.Interact.PowerOn": "folder",
   "VirtualMachine.Interact.Suspend": "folder",
@@ -91,6 +92,10 @@ export const OPERATIONS: Partial<Record<MethodName, Operation>> = {
   PowerOnVM_Task: { purpose: "start, on a chosen host or on ESXi", privileges: ["VirtualMachine.Interact.PowerOn"] },
   PowerOffVM_Task: { purpose: "kill, removal", privileges: ["VirtualMachine.Interact.PowerOff"] },
   SuspendVM_Task: { purpose: "pause", privileges: ["VirtualMachine.Interact.Suspend"] },
+  AnswerVM: {
+    purpose: "a VM goes on, or is ended, when its datastore was full",
+    privileges: ["VirtualMachine.Interact.AnswerQuestion"],
+  },
   Destroy_Task: { purpose: "removal", privileges: ["VirtualMachine.Inventory.Delete"] },
   SearchDatastore_Task: { purpose: "lists of files", privileges: ["Datastore.Browse"] },
   MakeDirectory: { purpose: "images, volumes, containers", privileges: FILES },
