@@ -49,6 +49,21 @@ const compose = (...words: string[]): Promise<Result> =>
     timeoutMilliseconds: 300_000,
   });
 
+/** The replica that answered, and what the database told it. */
+async function page(): Promise<string[]> {
+  const { stdout } = await run(["curl", "-sS", "--max-time", "20", `http://127.0.0.1:${PORT}/cgi-bin/page`]);
+  return stdout.trim().split("\n");
+}
+
+/** `up -d` ends when the containers run; their programs listen a little later. */
+async function untilServed(): Promise<void> {
+  for (let attempt = 0; attempt < 60; attempt++) {
+    const [, database] = await page();
+    if (database !== undefined) return;
+    await Bun.sleep(500);
+  }
+}
+
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "vch-compose-"));
   await Bun.write(join(directory, "docker-compose.yml"), FILE);
@@ -64,11 +79,11 @@ afterAll(async () => {
 
 test("the project comes up, and the proxy reaches both replicas, and they the database", async () => {
   expect(await compose("up", "-d")).toMatchObject({ code: 0 });
+  await untilServed();
   // Chosen at random: the chance to miss one is 1 in 8192.
   const replicas = new Set<string>();
   for (let request = 0; request < 14; request++) {
-    const { stdout } = await run(["curl", "-sS", "--max-time", "20", `http://127.0.0.1:${PORT}/cgi-bin/page`]);
-    const [replica = "", database] = stdout.trim().split("\n");
+    const [replica = "", database] = await page();
     expect(database).toBe("the-database");
     replicas.add(replica);
   }

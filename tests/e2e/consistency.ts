@@ -64,6 +64,18 @@ async function interfaceOf(): Promise<string> {
   return status.bridge.interface;
 }
 
+/** The tables of the VCH's networks; the machine may hold those of another VCH, even of one that is gone. */
+async function rulesOf(bridge: string): Promise<string> {
+  const tables = lines((await run(["nft", "list", "tables", "inet"])).stdout);
+  const own = tables.find((table) => table.endsWith(`/${bridge}`));
+  if (own === undefined) throw new Error(`no table for ${bridge} among ${tables.join(", ")}`);
+  const owner = own.slice(0, -bridge.length);
+  const texts = tables
+    .filter((table) => table.startsWith(owner))
+    .map((table) => run(["nft", "list", ...table.split(" ")]));
+  return (await Promise.all(texts)).map(({ stdout }) => stdout).join("");
+}
+
 async function problems(bridge: string): Promise<string[]> {
   const [containers, runningContainers, volumes, loaders] = await Promise.all([
     listed("ps", "-aq", "--no-trunc"),
@@ -77,7 +89,7 @@ async function problems(bridge: string): Promise<string[]> {
     `grep -lsz '^type=' /proc/[0-9]*/cmdline | xargs -r grep -lsaz '${STATE}/run/lab/' | wc -l`,
   ]);
   const running = runningContainers.length + loaders.length;
-  const rules = (await run(["nft", "list", "ruleset"])).stdout.match(/comment "[0-9a-f]{64}"/g) ?? [];
+  const rules = (await rulesOf(bridge)).match(/comment "[0-9a-f]{64}"/g) ?? [];
   const publishers = [...new Set(rules.map((rule) => rule.slice(9, -1)))].filter(
     (id) => !runningContainers.includes(id),
   );
