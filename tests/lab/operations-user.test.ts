@@ -79,6 +79,9 @@ async function story(): Promise<void> {
       addDisks: [{ bus: 0, unit: 1, path: `${root} images-${run}/volume.vmdk`, mode: "independent_persistent" }],
       addNetworkAdapters: [{ network: "VM Network", connected: false }],
     });
+    // The VM asks nothing: whoever may answer is told so, whoever may not is refused before that.
+    const answered = await vsphere.answer(vm, "0", "0").catch((error: unknown) => error);
+    if (!/ConcurrentAccess|asks nothing now/.test(String(answered))) throw answered ?? new Error("AnswerVM succeeded");
     await vsphere.suspend(vm);
     await vsphere.powerOn(vm);
     await vsphere.powerOff(vm);

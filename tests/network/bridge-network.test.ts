@@ -297,7 +297,7 @@ test("a bound address works from its adapter only, also after a restart, and ARP
   await inside("vchtest-a", "ip", "addr", "add", `${B.address}/24`, "dev", "eth0");
   try {
     expect(await reaches(B.address)).toBe(false);
-    await inside("vchtest-a", "arping", "-U", "-c", "1", "-I", "eth0", B.address);
+    expect((await inside("vchtest-a", "arping", "-U", "-c", "1", "-I", "eth0", B.address)).exitCode).toBe(0);
     expect((await run(...get(`http://${B.address}/`))).output).toStartWith("vchtest-b");
   } finally {
     await inside("vchtest-a", "ip", "addr", "del", `${B.address}/24`, "dev", "eth0");
