@@ -20,7 +20,7 @@ import {
 import { dataTypes } from "./schema.generated.ts";
 
 const OPTIONS = { version: "9.0.0.0" };
-/** Deeper objects keep required fields only. */
+/** Deeper objects keep required fields only, and their lists are empty. */
 const DEPTH = 3;
 
 const text = fc
@@ -71,8 +71,9 @@ function fieldsOf(info: DataTypeInfo | undefined, depth: number): fc.Arbitrary<u
 
 function fieldValue(field: FieldInfo, depth: number): fc.Arbitrary<unknown> {
   const single = singleOf(field, depth);
-  // An optional list without elements is one that is not there.
-  return field.array ? fc.array(single, { minLength: field.optional ? 1 : 0, maxLength: 2 }) : single;
+  if (!field.array) return single;
+  // An optional list without elements is one that is not there. Types may contain themselves by required lists: deep ones are empty.
+  return fc.array(single, { minLength: field.optional ? 1 : 0, maxLength: depth > DEPTH ? 0 : 2 });
 }
 
 function singleOf(field: FieldInfo, depth: number): fc.Arbitrary<unknown> {
