@@ -16,7 +16,8 @@ interface Stage {
   wrapper?: string[];
 }
 
-const UNIT_TIMEOUT = 30_000;
+/** Seconds on an idle machine; another may be busy with anything. */
+const UNIT_TIMEOUT = 120_000;
 /** A VM boots in seconds even without hardware virtualisation; minutes mean that something hangs. */
 const MACHINE_TIMEOUT = 240_000;
 
