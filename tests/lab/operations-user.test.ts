@@ -73,7 +73,7 @@ async function story(): Promise<void> {
       extraConfig: { "guestinfo.vch.config": "{}" },
     });
     await vsphere.powerOn(vm);
-    await view.waitFor(vm, (record) => record.powerState === "poweredOn", 10_000, "power on");
+    await view.waitFor(vm, (record) => record.powerState === "poweredOn", 60_000, "power on");
     await vsphere.reconfigureVm(vm, { extraConfig: { "vch.id": name }, annotation: "changed" });
     await vsphere.reconfigureVm(vm, {
       addDisks: [{ bus: 0, unit: 1, path: `${root} images-${run}/volume.vmdk`, mode: "independent_persistent" }],
@@ -99,7 +99,7 @@ async function story(): Promise<void> {
   }
 }
 
-test("the role is enough", story, 60_000);
+test("the role is enough", story, 120_000);
 
 test.each(PRIVILEGES)(
   "without %s it is not",
@@ -111,5 +111,5 @@ test.each(PRIVILEGES)(
       await govc("role.update", "-a", "vch-operations", privilege);
     }
   },
-  60_000,
+  120_000,
 );

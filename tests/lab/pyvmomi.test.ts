@@ -40,5 +40,5 @@ for (const personality of ["HostAgent", "VirtualCenter"] as const) {
       await lab.stop();
       await rm(directory, { recursive: true });
     }
-  }, 30_000);
+  }, 120_000);
 }

@@ -8,7 +8,7 @@ import type { Lab } from "../../src/lab/index.ts";
 import type { SoapClient } from "../../src/lab/testing/soap-client.ts";
 import { openRealLab } from "./open-lab.ts";
 
-const LIMIT_MILLISECONDS = 120_000;
+const LIMIT_MILLISECONDS = 240_000;
 const FOLDER = { type: "Folder", value: "ha-folder-vm" } as const;
 const POOL = { type: "ResourcePool", value: "ha-root-pool" } as const;
 

@@ -89,7 +89,7 @@ describe.each([...SERVERS])("$name", ({ differences, start }) => {
     expect(await faultOf(vsphere.destroyVm(kept, { keepDisks: [] }))).toBe("ManagedObjectNotFound");
     const values = await view.waitFor(kept, () => true, PATIENCE, "the VM");
     expect(await vsphere.files.exists(values.vmPathName)).toBe(true);
-  }, 60_000);
+  }, 120_000);
 
   test("FileNotFound, by every way to a file", async () => {
     const { files } = vsphere;
@@ -223,7 +223,7 @@ describe.each([...SERVERS])("$name", ({ differences, start }) => {
 
   test("a task whose outcome is never told is read", async () => {
     const vm = await make("untold");
-    proxy.trouble("WaitForUpdatesEx", { kind: "late", milliseconds: 60_000 }, 2);
+    proxy.trouble("WaitForUpdatesEx", { kind: "late", milliseconds: 2 * PATIENCE }, 2);
     // Those two polls hang on the answers that are under way now.
     await change(vm, "first");
     const started = Date.now();

@@ -2,7 +2,7 @@
 import { type VirtualMachineSpec, type VSphere, VSphereFault } from "../../src/vsphere/index.ts";
 
 /** How long the tests wait for what happens at once on an idle machine. */
-export const PATIENCE = 30_000;
+export const PATIENCE = 60_000;
 
 /** Name of the fault that the promise is rejected with; "none" when it is not. */
 export function faultOf(promise: Promise<unknown>): Promise<string> {

@@ -34,7 +34,10 @@ export class Datastore extends Entity {
           url,
           capacity,
           freeSpace: free,
-          uncommitted: 0,
+          uncommitted: context.inventory.virtualMachines.reduce(
+            (sum, vm) => sum + (vm.usageOn(this)?.uncommitted ?? 0),
+            0,
+          ),
           accessible: true,
           multipleHostAccess: this.hosts.length > 1,
           type: "VMFS",
@@ -80,7 +83,11 @@ export class Datastore extends Entity {
     });
     this.methods({
       RefreshDatastore: () => this.refresh(),
-      RefreshDatastoreStorageInfo: () => this.refresh(),
+      RefreshDatastoreStorageInfo: async () => {
+        const users = context.inventory.virtualMachines.filter((vm) => vm.usesDatastore(this));
+        for (const vm of users) await vm.measureStorage();
+        this.refresh();
+      },
       Rename_Task: () => {
         throw new LabFault("NotSupported", "A datastore of the lab is named by its configuration; rename it there.");
       },

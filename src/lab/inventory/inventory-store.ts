@@ -208,7 +208,7 @@ export class InventoryStore {
 
   async #write(): Promise<void> {
     try {
-      await writeAtomically(this.file, JSON.stringify(this.inventory, undefined, 1));
+      await writeAtomically(this.file, JSON.stringify(this.inventory));
     } finally {
       if (!this.#next) this.#writing = undefined;
     }

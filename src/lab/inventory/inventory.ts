@@ -199,16 +199,18 @@ export class Inventory {
 
   /** An address of VMware's range for vCenter that no VM of the inventory has. */
   newMacAddress(taken: ReadonlySet<string>, except: VirtualMachine | undefined): string {
-    const used = new Set(taken);
-    for (const vm of this.virtualMachines) {
-      if (vm === except) continue;
-      for (const device of vm.configuration.devices) if (device.kind === "nic") used.add(device.macAddress);
-    }
+    const used = (address: string): boolean =>
+      taken.has(address) ||
+      this.virtualMachines.some(
+        (vm) =>
+          vm !== except &&
+          vm.configuration.devices.some((device) => device.kind === "nic" && device.macAddress === address),
+      );
     for (;;) {
       const [a = 0, b = 0, c = 0] = randomBytes(3);
       const hex = (byte: number): string => byte.toString(16).padStart(2, "0");
       const address = `00:50:56:${hex(0x80 + (a % 0x40))}:${hex(b)}:${hex(c)}`;
-      if (!used.has(address)) return address;
+      if (!used(address)) return address;
     }
   }
 }

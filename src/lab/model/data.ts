@@ -14,7 +14,7 @@ export interface DataObject {
 /** Makes a data object; fields that are undefined are unset. */
 export function data(type: string, fields: Record<string, unknown> = {}): DataObject {
   const object: Record<string, unknown> & { _type: string } = { _type: type };
-  for (const [name, value] of Object.entries(fields)) if (value !== undefined) object[name] = value;
+  for (const name in fields) if (fields[name] !== undefined) object[name] = fields[name];
   return object;
 }
 

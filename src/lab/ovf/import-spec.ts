@@ -116,7 +116,7 @@ class HardwareReader {
     }
     const provisioning = params.diskProvisioning;
     if (typeof provisioning === "string" && /thick|flat/i.test(provisioning)) {
-      const why = `The disks of the lab are thin; '${provisioning}' is not heeded.`;
+      const why = `Imported disks are thin; '${provisioning}' is not heeded.`;
       this.warnings.push(new LabFault("OvfUnsupportedPackage", why, { lineNumber: 0 }));
     }
   }

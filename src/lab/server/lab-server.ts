@@ -103,7 +103,9 @@ export class LabServer {
     if (request.method !== "POST") throw new HttpError(405, "/sdk takes SOAP requests by POST");
     const text = await readBody(request);
     const ended = new AbortController();
-    response.on("close", () => ended.abort());
+    response.on("close", () => {
+      if (!response.writableFinished) ended.abort();
+    });
     const call: Omit<Call, "method"> = {
       session: this.#session(request),
       signal: ended.signal,

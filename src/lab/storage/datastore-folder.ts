@@ -43,7 +43,9 @@ export class DatastoreFolder {
   }
 
   /** Entries of a directory in name order, without symbolic links and special files. */
-  async list(path: string): Promise<{ name: string; directory: boolean; size: number; modified: Date }[]> {
+  async list(
+    path: string,
+  ): Promise<{ name: string; directory: boolean; size: number; modified: Date; blocks: number }[]> {
     const { file, directory } = await this.resolveExisting(path);
     if (!directory) throw fileNotFound(this.format(path));
     const entries = [];

@@ -6,10 +6,11 @@ import type { Long } from "../../vsphere/vim25/index.ts";
 import { fileAlreadyExists, invalidArgument, LabFault, notSupported } from "../fault.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject, type Parameters, sessionOf } from "../model/managed-object.ts";
-import { changeDiskDatabase, type DiskDescription, diskParts, readDiskDescription } from "./disk-description.ts";
+import { changeDiskDatabase, diskParts, readDiskDescription } from "./disk-description.ts";
 import { commitFile, moveFile, removeFile, requireParentDirectory } from "./file-operations.ts";
 import { asFileFault, type DatastoreFile, type FilePrivilege, locate, type StorageContext } from "./storage-context.ts";
 import { type CheckedSpec, checkCapacity, checkDiskSpec, checkDiskUuid } from "./virtual-disk-spec.ts";
+import { createDisk, isThick, THICK } from "./thick-disk.ts";
 import { openWorkDirectory } from "./work-area.ts";
 
 const SINGLE = { path: "name", datacenter: "datacenter" };
@@ -19,8 +20,6 @@ const CHILD = { path: "childName", datacenter: "childDatacenter" };
 const PARENT = { path: "parentName", datacenter: "parentDatacenter" };
 /** Longest chain of parents that is told. */
 const CHAIN_LIMIT = 255;
-/** In the disk database of a disk that has all of its room; others are thin. */
-const THICK = { "ddb.thinProvisioned": "0" };
 
 type Names = { path: string; datacenter: string };
 
@@ -38,7 +37,7 @@ export class VirtualDiskManager extends ManagedObject {
         if (capacityBytes === undefined) throw invalidArgument("spec.capacityKb", "A new disk needs a capacity.");
         return this.#run(call, target, () =>
           this.#make(target, false, { adapterType, allocateAll }, (file) =>
-            this.#create(file, capacityBytes, allocateAll),
+            createDisk(context.disks, file, capacityBytes, allocateAll),
           ),
         );
       },
@@ -99,20 +98,11 @@ export class VirtualDiskManager extends ManagedObject {
         return this.#run(call, target, async () => {
           const { capacityBytes } = await context.disks.inspect(target.file);
           await this.#rewrite(target, isThick(await requireDisk(target)), (file, allocateAll) =>
-            this.#create(file, capacityBytes, allocateAll),
+            createDisk(context.disks, file, capacityBytes, allocateAll),
           );
         });
       },
     });
-  }
-
-  async #create(file: string, capacityBytes: number, allocateAll: boolean): Promise<void> {
-    const { disks } = this.context;
-    if (!allocateAll) return disks.create(file, capacityBytes);
-    const empty = `${file}.empty`;
-    await disks.create(empty, capacityBytes);
-    await disks.copy(empty, file, { allocateAll });
-    await disks.remove(empty);
   }
 
   /** Makes a disk anew out of its own content: with all of its room, without blocks of zeros, or as it was. */
@@ -357,8 +347,6 @@ function diskFault(error: unknown, target: DatastoreFile): unknown {
   }
   return asFileFault(error, target);
 }
-
-const isThick = ({ descriptor }: DiskDescription): boolean => descriptor.database.get("ddb.thinProvisioned") === "0";
 
 /** VMware's disks begin with `60 00 C2 9`. */
 const newDiskUuid = (): string => checkDiskUuid(`6000c29${randomBytes(13).toString("hex").slice(1)}`);

@@ -161,7 +161,8 @@ export class TaskManager extends ManagedObject {
   /** Tasks that run or ended lately, of one entity or of all. */
   recent(entity?: ManagedObject): Task[] {
     this.#expire();
-    return this.#tasks.filter((task) => !entity || task.entity === entity).slice(-RECENT_LIMIT);
+    const tasks = entity ? this.#tasks.filter((task) => task.entity === entity) : this.#tasks;
+    return tasks.slice(-RECENT_LIMIT);
   }
 
   /**
@@ -211,6 +212,8 @@ export class TaskManager extends ManagedObject {
     let excess = this.#tasks.length - RETENTION_LIMIT;
     for (let i = 0; i < this.#tasks.length; ) {
       const task = this.#tasks[i];
+      // They are in the order in which they were queued: what follows cannot have ended earlier.
+      if (excess <= 0 && task && task.queueTime.getTime() >= limit) return;
       const old = task?.completeTime && (task.completeTime.getTime() < limit || excess > 0);
       if (!task || !old) {
         i++;

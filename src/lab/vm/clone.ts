@@ -14,6 +14,7 @@ import type { Device, Disk } from "./device/device.ts";
 import { planDeviceChanges } from "./device/device-changes.ts";
 import { deviceEnvironment } from "./device-environment.ts";
 import { describeDisk, makeDiskFiles } from "./disk-files.ts";
+import { copyDisk } from "../storage/thick-disk.ts";
 import { chooseHome, type Home, install, type MadeDisks } from "./provisioning.ts";
 import { machineDisks } from "./snapshot/create-snapshot.ts";
 import { followsSnapshots } from "./snapshot/delta-disks.ts";
@@ -123,6 +124,8 @@ interface DiskJob {
   move: DiskMove;
   from: string;
   to: string;
+  /** Of a copy: it has all of its room, as its source. */
+  thick: boolean;
 }
 
 async function makeClone(
@@ -173,9 +176,9 @@ async function makeClone(
     const above = await describeDisk(context, disk.path);
     // A disk without parents has only one link; a disk whose writes are thrown away is looked at by others.
     const actual: DiskMove = move === "link" && above.parents.length === 0 ? "copy" : move;
-    jobs.push({ move: followsSnapshots(disk) ? actual : "copy", from: disk.path, to: path });
+    jobs.push({ move: followsSnapshots(disk) ? actual : "copy", from: disk.path, to: path, thick: above.thick });
     const parents = actual === "child" ? [disk.path, ...above.parents] : actual === "link" ? above.parents : [];
-    return { ...disk, path, parents, capacityBytes: above.capacityBytes, uuid: randomUUID() };
+    return { ...disk, path, parents, thick: above.thick, capacityBytes: above.capacityBytes, uuid: randomUUID() };
   }
   const config = (spec.config as DataObject | undefined) ?? ({ _type: "VirtualMachineConfigSpec" } as DataObject);
   const changes = [
@@ -231,13 +234,13 @@ async function runJobs(source: VirtualMachine, jobs: readonly DiskJob[], home: H
     await done();
   };
   try {
-    for (const [index, { move, from, to }] of jobs.entries()) {
+    for (const [index, { move, from, to, thick }] of jobs.entries()) {
       const file = files[index] ?? (await inventory.resolve(to));
       const origin = await inventory.resolve(from);
       const writer = `clone of ${source.name}`;
       if (!source.machine) locks.acquire(writer, { read: [origin], write: [] }, inventory.display);
       try {
-        if (move === "copy") await disks.copy(origin, file);
+        if (move === "copy") await copyDisk(disks, origin, file, thick);
         else if (move === "link") await disks.copyLink(origin, file);
         else await disks.createChild(file, origin);
       } finally {

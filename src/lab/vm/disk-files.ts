@@ -1,15 +1,21 @@
 import { asFault, fileAlreadyExists, fileNotFound, LabFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
+import { findDiskDescription } from "../storage/disk-description.ts";
+import type { Intent } from "./journal.ts";
+import { createDisk, isThick, scratchOf } from "../storage/thick-disk.ts";
 import type { DevicePlan } from "./device/device-changes.ts";
 
 /** Longest chain of disks that is followed, as on vSphere. */
 const CHAIN_LIMIT = 255;
 
-/** Capacity and parents of a disk file, nearest parent first. FileNotFound, or a fault that says what is wrong with the file. */
+/**
+ * Capacity and parents of a disk file, nearest parent first, and whether the first of them all has all of its room. FileNotFound, or a fault
+ * that says what is wrong with the file.
+ */
 export async function describeDisk(
   context: LabContext,
   path: string,
-): Promise<{ capacityBytes: number; parents: string[] }> {
+): Promise<{ capacityBytes: number; parents: string[]; thick: boolean }> {
   let file = await context.inventory.resolve(path);
   if (!(await context.inventory.exists(path))) throw fileNotFound(path);
   const first = await inspect(context, file, path);
@@ -21,7 +27,8 @@ export async function describeDisk(
     parents.push(display);
     ({ parent } = await inspect(context, file, display));
   }
-  return { capacityBytes: first.capacityBytes, parents };
+  const description = await findDiskDescription(file);
+  return { capacityBytes: first.capacityBytes, parents, thick: description !== undefined && isThick(description) };
 }
 
 async function inspect(context: LabContext, file: string, path: string) {
@@ -49,7 +56,9 @@ export async function makeDiskFiles(
   const files = await Promise.all(plan.createDisks.map(({ path }) => context.inventory.resolve(path)));
   for (const { path } of plan.createDisks) if (await context.inventory.exists(path)) throw fileAlreadyExists(path);
   const vmxFile = await context.inventory.resolve(vmPathName);
-  const done = files.length > 0 ? await context.inventory.journal.begin({ kind: "make", vmxFile, files }) : nothing;
+  const scratch = files.filter((_, index) => plan.createDisks[index]?.thick === true).map(scratchOf);
+  const intent: Intent = { kind: "make", vmxFile, files: [...files, ...scratch] };
+  const done = files.length > 0 ? await context.inventory.journal.begin(intent) : nothing;
   const made: string[] = [];
   const undo = async (): Promise<void> => {
     for (const file of made) {
@@ -59,10 +68,10 @@ export async function makeDiskFiles(
     await done();
   };
   try {
-    for (const [index, { path, parent, capacityBytes }] of plan.createDisks.entries()) {
+    for (const [index, { path, parent, capacityBytes, thick }] of plan.createDisks.entries()) {
       const file = files[index] ?? (await context.inventory.resolve(path));
       if (parent === undefined) {
-        await context.disks.create(file, capacityBytes);
+        await createDisk(context.disks, file, capacityBytes, thick);
       } else {
         const parentFile = await context.inventory.resolve(parent);
         context.locks.requireNoWriter(parentFile, parent);

@@ -221,6 +221,7 @@ async function addVirtualMachine(
   await vm.snapshots.load();
   // A VM without snapshots that still has their disks was interrupted in a consolidation, or asked to leave it for later.
   vm.setConsolidationNeeded(await needsConsolidation(vm));
+  await vm.measureStorage();
   context.inventory.addVirtualMachine(vm);
   return vm;
 }

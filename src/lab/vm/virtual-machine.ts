@@ -17,7 +17,6 @@ import { type DatastoreFolder, datastoreOf } from "../storage/datastore-folder.t
 import { baseName, parseDatastorePath } from "../storage/datastore-path.ts";
 import type { Task } from "../task/task.ts";
 import type { Configuration } from "./configuration.ts";
-import { disksOf } from "./device/device-changes.ts";
 import type { VolatileGuestInfo } from "./guest-info.ts";
 import { invalidPowerState, PowerControl } from "./power-control.ts";
 import { provisioningMethods } from "./provisioning-methods.ts";
@@ -31,12 +30,12 @@ import {
   capability,
   configInfo,
   guestInfo,
-  layoutEx,
   type PowerState,
   runtimeInfo,
   summary,
   type VmView,
 } from "./vm-properties.ts";
+import { layoutEx, measureStorage, NOT_MEASURED, storageInfo, type Usage } from "./storage-usage.ts";
 import { toVmx } from "./vmx-configuration.ts";
 import { formatVmx } from "./vmx-file.ts";
 
@@ -68,8 +67,7 @@ export class VirtualMachine extends Entity {
   #busy: Reference | undefined;
   #question: Question | undefined;
   #config: DataObject | undefined;
-  /** Bytes that the disks take, as last measured. */
-  #committed = 0;
+  #usage = NOT_MEASURED;
 
   constructor(
     context: LabContext,
@@ -93,8 +91,12 @@ export class VirtualMachine extends Entity {
         this.#config ??= configInfo(this.view());
         return this.#config;
       },
-      layoutEx: () => layoutEx(this.view()),
-      storage: () => this.#storageInfo(),
+      layoutEx: () => layoutEx(this.#usage),
+      storage: () =>
+        storageInfo(
+          this.#usage,
+          context.inventory.datastores.filter((store) => this.usesDatastore(store)),
+        ),
       environmentBrowser: () => this.host.computeResource.environmentBrowser.reference,
       resourcePool: () => this.pool.reference,
       parentVApp: () => (this.pool.reference.type === "VirtualApp" ? this.pool.reference : undefined),
@@ -230,7 +232,9 @@ export class VirtualMachine extends Entity {
     const task = this.context.tasks.run(method, this, sessionOf(call).user.name, async (running) => {
       this.#busy = running.reference;
       try {
-        return await operation(running);
+        const result = await operation(running);
+        if (this.registry.find(this.reference) === this) await this.measureStorage();
+        return result;
       } finally {
         this.#busy = undefined;
       }
@@ -286,7 +290,7 @@ export class VirtualMachine extends Entity {
       },
       ...snapshotMethods(this),
       ...provisioningMethods(this),
-      RefreshStorageInfo: () => this.touch("storage", "summary", "layoutEx"),
+      RefreshStorageInfo: () => this.measureStorage(),
       AttachDisk_Task: (p, call) =>
         this.exclusive(call.method, call, () =>
           attachDisk(this, this.context.inventory.firstClassDisks, String((p.diskId as DataObject).id), p.datastore, {
@@ -322,38 +326,32 @@ export class VirtualMachine extends Entity {
       suspendTime: this.suspendTime,
       toolsRunning: this.toolsRunning,
       cpuMhz: context.inventory.facts.cpuMhz,
-      storage: this.#storage(),
+      storage: this.#usage,
       references: context.inventory,
     };
   }
 
-  /** Reads how much of the VM's disks is really there; when a client asks (RefreshStorageInfo). */
+  /**
+   * Reads anew what the VM takes on its datastores: at its start here, after each operation, and when a client asks. What a running
+   * guest writes shows after the next of these, as on vSphere.
+   */
   async measureStorage(): Promise<void> {
-    let committed = 0;
-    for (const disk of disksOf(this.#configuration.devices)) {
-      const { allocatedBytes } = await this.context.disks.inspect(await this.context.inventory.resolve(disk.path));
-      committed += allocatedBytes;
-    }
-    this.#committed = committed;
-    this.touch("storage", "summary", "layoutEx");
-  }
-
-  #storage(): { committed: number; uncommitted: number } {
-    const capacity = disksOf(this.#configuration.devices).reduce((sum, disk) => sum + disk.capacityBytes, 0);
-    return { committed: this.#committed, uncommitted: Math.max(capacity - this.#committed, 0) };
-  }
-
-  #storageInfo(): DataObject {
-    const used = this.context.inventory.datastores.filter((store) => this.usesDatastore(store));
-    return data("VirtualMachineStorageInfo", {
-      perDatastoreUsage: used.map((store) =>
-        data("VirtualMachineUsageOnDatastore", {
-          datastore: store.reference,
-          ...this.#storage(),
-          unshared: this.#committed,
-        }),
-      ),
-      timestamp: this.#configuration.modified,
+    const before = this.#usage;
+    const usage = await measureStorage(this).catch((error: unknown) => {
+      // An operation that succeeded is not told as failed because its files cannot be looked at.
+      this.context.log(
+        `${this.name}: its storage cannot be measured: ${error instanceof Error ? error.message : error}`,
+      );
+      return before;
     });
+    this.#usage = usage;
+    if (Bun.deepEquals({ ...before, time: usage.time }, usage)) return;
+    this.touch("storage", "summary", "layoutEx");
+    for (const store of this.context.inventory.datastores) if (this.usesDatastore(store)) store.changed("summary");
+  }
+
+  /** Bytes on one datastore. */
+  usageOn(store: Datastore): Usage | undefined {
+    return this.#usage.stores.get(store.folder.name);
   }
 }

@@ -6,6 +6,7 @@ import { falseUnless } from "../model/false-fields.ts";
 import { type Configuration, changeVersion, guestFullName } from "./configuration.ts";
 import { disksOf } from "./device/device-changes.ts";
 import { type BackingReferences, vimDevices } from "./device/vim-devices.ts";
+import { type StorageUsage, totalUsage } from "./storage-usage.ts";
 
 export type PowerState = "poweredOn" | "poweredOff" | "suspended";
 
@@ -22,7 +23,7 @@ export interface VmView {
   consolidationNeeded: boolean;
   question: DataObject | undefined;
   cpuMhz: number;
-  storage: { committed: number; uncommitted: number };
+  storage: StorageUsage;
   references: BackingReferences;
 }
 
@@ -182,10 +183,8 @@ export function summary(view: VmView): DataObject {
       managedBy: c.recorded.managedBy,
     }),
     storage: data("VirtualMachineStorageSummary", {
-      committed: view.storage.committed,
-      uncommitted: view.storage.uncommitted,
-      unshared: view.storage.committed,
-      timestamp: c.modified,
+      ...totalUsage(view.storage),
+      timestamp: view.storage.time,
     }),
     quickStats: data("VirtualMachineQuickStats", {
       guestHeartbeatStatus: view.toolsRunning ? "green" : "gray",
@@ -205,24 +204,3 @@ export const capability = (): DataObject =>
     bootOptionsSupported: true,
     multipleCoresPerSocketSupported: true,
   });
-
-/** `layoutEx`: the VM's files with their keys. */
-export function layoutEx(view: VmView): DataObject {
-  const disks = disksOf(view.configuration.devices);
-  const files = [{ name: view.vmPathName, type: "config", key: 0 }];
-  const layouts = disks.map((disk) => {
-    const chain = [disk.path, ...disk.parents].map((name) => {
-      const key = files.length;
-      files.push({ name, type: "diskDescriptor", key });
-      return data("VirtualMachineFileLayoutExDiskUnit", { fileKey: [key] });
-    });
-    return data("VirtualMachineFileLayoutExDiskLayout", { key: disk.key, chain: chain.reverse() });
-  });
-  return data("VirtualMachineFileLayoutEx", {
-    file: files.map(({ name, type, key }) =>
-      data("VirtualMachineFileLayoutExFileInfo", { key, name, type, size: 0, uniqueSize: 0, accessible: true }),
-    ),
-    disk: layouts,
-    timestamp: view.configuration.modified,
-  });
-}

@@ -16,7 +16,7 @@ export interface DeviceEnvironment {
   /** The path with its spelling normalised; throws when its datastore is unknown. */
   normalizePath(path: string): string;
   /** Capacity and parents (nearest first) of an existing disk; FileNotFound. */
-  inspectDisk(path: string): Promise<{ capacityBytes: number; parents: string[] }>;
+  inspectDisk(path: string): Promise<{ capacityBytes: number; parents: string[]; thick: boolean }>;
   exists(path: string): Promise<boolean>;
   hasNetwork(name: string): boolean;
   networkName(reference: unknown): string | undefined;
@@ -27,6 +27,8 @@ export interface DiskCreation {
   path: string;
   parent: string | undefined;
   capacityBytes: number;
+  /** All of its room is taken at once. */
+  thick: boolean;
 }
 
 /** The outcome: the new devices and what must happen to files so that they become true. */

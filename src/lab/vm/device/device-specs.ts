@@ -116,8 +116,10 @@ export async function addDisk(context: ChangeContext, change: DataObject, device
   const parent = (backing.parent as DataObject | undefined)?.fileName;
   if (typeof parent !== "string") {
     if (wanted === 0) throw invalidDevice(context, "A new disk needs a capacity.");
-    plan.createDisks.push({ path, parent: undefined, capacityBytes: wanted });
-    return { ...base, path, capacityBytes: wanted, parents: [] };
+    // Disks are thin unless the client wants them otherwise, as on NFS datastores. Eager or lazy, zeros are written at once.
+    const thick = backing.thinProvisioned === false || backing.eagerlyScrub === true;
+    plan.createDisks.push({ path, parent: undefined, capacityBytes: wanted, thick });
+    return { ...base, path, capacityBytes: wanted, parents: [], thick };
   }
   const parentPath = environment.normalizePath(parent);
   const above = await environment.inspectDisk(parentPath);
@@ -125,8 +127,8 @@ export async function addDisk(context: ChangeContext, change: DataObject, device
     throw invalidDevice(context, `A child disk cannot be smaller than its parent (${above.capacityBytes} bytes).`);
   }
   const capacityBytes = Math.max(wanted, above.capacityBytes);
-  plan.createDisks.push({ path, parent: parentPath, capacityBytes });
-  return { ...base, path, capacityBytes, parents: [parentPath, ...above.parents] };
+  plan.createDisks.push({ path, parent: parentPath, capacityBytes, thick: false });
+  return { ...base, path, capacityBytes, parents: [parentPath, ...above.parents], thick: above.thick };
 }
 
 function connectable(device: DataObject, fallback = true) {

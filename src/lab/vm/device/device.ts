@@ -34,6 +34,8 @@ export interface Disk {
   capacityBytes: number;
   /** Parents, nearest first, in datastore notation. */
   parents: string[];
+  /** The disk, or the first of its parents, has all of its room; what has parents grows as it is written. */
+  thick?: boolean;
   uuid: string;
 }
 

@@ -175,6 +175,7 @@ function flatBacking(
   mode: string,
   parents: string[],
   uuid: string | undefined,
+  thick: boolean,
   references: BackingReferences,
 ): DataObject {
   const [parent, ...ancestors] = parents;
@@ -184,9 +185,9 @@ function flatBacking(
     diskMode: mode,
     split: false,
     writeThrough: false,
-    thinProvisioned: true,
+    thinProvisioned: !(thick && parents.length === 0),
     uuid,
-    parent: parent === undefined ? undefined : flatBacking(parent, mode, ancestors, undefined, references),
+    parent: parent === undefined ? undefined : flatBacking(parent, mode, ancestors, undefined, thick, references),
     digestEnabled: false,
     sharing: "sharingNone",
   });
@@ -197,7 +198,7 @@ function disk(device: Disk, number: number, references: BackingReferences): Data
   return data("VirtualDisk", {
     key: device.key,
     deviceInfo: description(`Hard disk ${number}`, `${kilobytes.toLocaleString("en-US")} KB`),
-    backing: flatBacking(device.path, device.mode, device.parents, device.uuid, references),
+    backing: flatBacking(device.path, device.mode, device.parents, device.uuid, device.thick === true, references),
     controllerKey: device.controllerKey,
     unitNumber: device.unit,
     capacityInKB: kilobytes,
