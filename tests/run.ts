@@ -36,6 +36,7 @@ const STAGES: Stage[] = [
       "tether/container",
       "tether/boot",
       "tether/loader",
+      "tether/network",
       "tether/rpci",
       "tests/architecture",
     ],

@@ -50,6 +50,7 @@ export function statusCommand(): Command {
         bridge: {
           subnet: settings.bridge.subnet,
           gateway: settings.bridge.gateway,
+          ipv6: settings.bridge.ipv6,
           interface: settings.bridge.interfaceName,
         },
         containers: info?.Containers,
@@ -73,7 +74,7 @@ export function statusCommand(): Command {
         );
         console.log(`Socket      unix://${status.endpoint.socket}`);
         console.log(
-          `Bridge      ${status.bridge.subnet}, gateway ${status.bridge.gateway}, interface ${status.bridge.interface ?? "none yet"}`,
+          `Bridge      ${status.bridge.subnet}, gateway ${status.bridge.gateway}${status.bridge.ipv6 ? `, ${status.bridge.ipv6.subnet}, gateway ${status.bridge.ipv6.gateway}` : ""}, interface ${status.bridge.interface ?? "none yet"}`,
         );
         if (info) console.log(`Containers  ${status.running} running of ${status.containers}; ${status.images} images`);
         console.log(`Logs        ${status.lab.log}\n            ${status.endpoint.log}`);

@@ -13,6 +13,7 @@ interface UpOptions extends TargetOptions {
   listen: string;
   labListen: string;
   subnet?: string;
+  subnet6?: string;
   memory: number;
   cpus: number;
   insecureRegistry: string[];
@@ -41,6 +42,7 @@ export function upCommand(): Command {
     .option("--listen <address>", "host:port of the Docker endpoint (TLS with client certificates)", "127.0.0.1:2376")
     .option("--lab-listen <address>", "host:port of the lab's vSphere endpoint", "127.0.0.1:8989")
     .option("--subnet <cidr>", "subnet of the bridge network (default: the first free of a few private ones)")
+    .option("--subnet6 <cidr>", "IPv6 subnet of the bridge network, such as fd00:30::/64 (default: no IPv6 there)")
     .option(
       "--memory <MB>",
       "memory of a container that sets no limit, in MB",
@@ -73,6 +75,7 @@ export function upCommand(): Command {
           listen: parseListenAddress(options.listen),
           labListen: parseListenAddress(options.labListen),
           subnet: options.subnet,
+          subnet6: options.subnet6,
           memoryMB: options.memory,
           cpus: options.cpus,
           insecureRegistries: options.insecureRegistry,

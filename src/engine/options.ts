@@ -17,6 +17,8 @@ export interface EngineOptions {
     network: string;
     subnet: string;
     gateway: string;
+    /** Left out: the default bridge has no IPv6. */
+    ipv6?: { subnet: string; gateway: string };
   };
   /** Where networks that users make get their port groups from; without it they make none. */
   portGroups?: PortGroupOptions;

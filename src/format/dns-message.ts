@@ -1,4 +1,5 @@
 /** As much of the DNS message format (RFC 1035) as a forwarder needs: the question, short answers, failures, and how long an answer holds. */
+import { ipBytes, parseIp } from "./ip-address.ts";
 
 export const RECORD_TYPE = { A: 1, PTR: 12, AAAA: 28, OPT: 41, ANY: 255 } as const;
 export const RESPONSE_CODE = { noError: 0, formatError: 1, serverFailure: 2, notImplemented: 4 } as const;
@@ -103,9 +104,10 @@ export function addressResponse(
   ttlSeconds: number,
 ): Uint8Array {
   const records = addresses.flatMap((address): AnswerRecord[] => {
-    const type = address.includes(":") ? RECORD_TYPE.AAAA : RECORD_TYPE.A;
-    if (question.type !== type && question.type !== RECORD_TYPE.ANY) return [];
-    return [{ type, data: type === RECORD_TYPE.A ? Uint8Array.from(address.split("."), Number) : ipv6Bytes(address) }];
+    const parsed = parseIp(address);
+    const type = parsed?.family === 6 ? RECORD_TYPE.AAAA : RECORD_TYPE.A;
+    if (parsed === undefined || (question.type !== type && question.type !== RECORD_TYPE.ANY)) return [];
+    return [{ type, data: ipBytes(parsed) }];
   });
   return response(query, question, records, ttlSeconds);
 }
@@ -156,26 +158,6 @@ function encodeName(name: string): Uint8Array {
   const labels = name.split(".").map((label) => new TextEncoder().encode(label));
   if (labels.some(({ length }) => length === 0 || length > 63)) return new Uint8Array(1);
   return Uint8Array.from([...labels.flatMap((label) => [label.length, ...label]), 0]);
-}
-
-/** The 16 bytes of an IPv6 address. */
-function ipv6Bytes(text: string): Uint8Array {
-  const [head = "", tail] = text.split("::");
-  const groups = (part: string): number[] =>
-    part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
-  const bytes = new Uint8Array(16);
-  const fields = view(bytes);
-  for (const [index, group] of left.entries()) fields.setUint16(index * 2, group);
-  for (const [index, group] of right.entries()) fields.setUint16(16 - (right.length - index) * 2, group);
-  return bytes;
-}
-
-/** The IPv4 address that `4.3.2.1.in-addr.arpa` asks for, or undefined for another name. */
-export function reverseAddress(name: string): string | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa$/.exec(name);
-  return match?.slice(1).reverse().join(".");
 }
 
 /**

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { formatIp, formatNetwork, parseNetwork } from "../format/ip-address.ts";
 import type { VSphereTarget } from "../vsphere/index.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { chooseBridgeSubnet, gatewayOf } from "./bridge-subnet.ts";
@@ -33,6 +34,8 @@ export interface EndpointSettings {
     network: string;
     subnet: string;
     gateway: string;
+    /** Of a bridge network with IPv6. */
+    ipv6?: { subnet: string; gateway: string };
     /** Where tethers dial, on the gateway address. */
     linkPort: number;
     /** Name of this machine's interface on that port group; filled in by the lab. */
@@ -48,6 +51,8 @@ export interface SettingsChoices {
   listen: { host: string; port: number };
   labListen: { host: string; port: number };
   subnet?: string;
+  /** Gives the bridge network IPv6. */
+  subnet6?: string;
   memoryMB: number;
   cpus: number;
   insecureRegistries: string[];
@@ -74,12 +79,21 @@ export async function makeSettings(choices: SettingsChoices): Promise<EndpointSe
       network: choices.external?.network ?? "bridge",
       subnet,
       gateway: gatewayOf(subnet),
+      ...(choices.subnet6 === undefined ? {} : { ipv6: ipv6Of(choices.subnet6) }),
       linkPort: 2377,
       ...(choices.external ? { interfaceName: choices.external.interfaceName } : {}),
     },
     defaults: { memoryMB: choices.memoryMB, cpus: choices.cpus },
     insecureRegistries: choices.insecureRegistries,
   };
+}
+
+/** The subnet with its first address, which the endpoint takes. */
+function ipv6Of(text: string): { subnet: string; gateway: string } {
+  const network = parseNetwork(text);
+  if (network?.family !== 6 || network.prefixLength < 8 || network.prefixLength > 126)
+    throw new Error(`Subnet "${text}": write an IPv6 network with 8 to 126 prefix bits, such as fd00:30::/64.`);
+  return { subnet: formatNetwork(network), gateway: formatIp({ family: 6, value: network.first + 1n }) };
 }
 
 function embeddedLab(listen: { host: string; port: number }): Pick<EndpointSettings, "vsphere" | "lab"> {

@@ -1,18 +1,20 @@
 /** A bridge network of this machine: gateway, NAT, published ports and resolver. See contract.ts. */
+import { type Family, formatNetwork, type IpNetwork, networkHas, parseIp } from "../format/ip-address.ts";
 import { createAddressPool } from "./address-pool.ts";
 import {
   type BridgeNetwork,
   type BridgeNetworkOptions,
   NetworkError,
-  type PortRequest,
   type PublishedPort,
   type PublishingEndpoint,
 } from "./contract.ts";
 import { openResolver } from "./dns/resolver.ts";
-import { type HostPort, takeFreeHostPort, takeHostPort } from "./host-ports.ts";
+import type { HostPort } from "./host-ports.ts";
+import { hostSubnet } from "./host-subnet.ts";
 import {
   addGateway,
   checkInterface,
+  enableIpv6,
   isForwarding,
   removeGateway,
   setForwarding,
@@ -20,11 +22,13 @@ import {
   setNeighbours,
 } from "./interface.ts";
 import { applyRules, listTables, runCommand } from "./nft.ts";
+import { destinationsOf, matchEarlier, randomChoices, take, type Wanted } from "./publishing.ts";
 import {
   addBindings,
   addElements,
   deleteBindings,
   deleteElements,
+  IPV6_FORWARDING_WAS_OFF,
   type PublishedRule,
   type RulesetOptions,
   readTable,
@@ -32,7 +36,6 @@ import {
   tableName,
   tablePrefix,
 } from "./ruleset.ts";
-import { contains, formatSubnet, parseIpv4, parseSubnet } from "./subnet.ts";
 
 /** A container's published ports and the sockets that hold them. */
 interface Publication {
@@ -41,26 +44,33 @@ interface Publication {
 }
 
 export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<BridgeNetwork> {
-  const subnet = parseSubnet(options.subnet);
-  const gatewayNumber = parseIpv4(options.gateway);
-  if (gatewayNumber === undefined || !contains(subnet, gatewayNumber)) {
-    throw new NetworkError("invalid", `gateway ${options.gateway} is not inside the subnet ${options.subnet}`);
-  }
+  const { ipv6 } = options;
+  const subnet = subnetWith(options.subnet, options.gateway, 4);
+  const subnet6 = ipv6 && subnetWith(ipv6.subnet, ipv6.gateway, 6);
   const addresses = createAddressPool({
     subnet: options.subnet,
     leaseRange: options.leaseRange,
     reserved: [options.gateway, ...(options.reserved ?? [])],
     inUse: options.addressesInUse,
   });
-  checkInterface(options.interfaceName, subnet);
+  const addresses6 =
+    ipv6 &&
+    createAddressPool({
+      subnet: ipv6.subnet,
+      leaseRange: ipv6.leaseRange,
+      reserved: [ipv6.gateway, ...(ipv6.reserved ?? [])],
+      inUse: options.addressesInUse,
+    });
+  checkInterface(options.interfaceName, subnet6 ? [subnet, subnet6] : [subnet]);
+  if (subnet6) enableIpv6(options.interfaceName);
 
   const table = tableName(options.owner, options.interfaceName);
   const earlier = await readTable(table);
-  const wasForwarding = isForwarding();
+  const wasForwarding = isForwarding(4);
   const ruleset: RulesetOptions = {
     owner: options.owner,
     interfaceName: options.interfaceName,
-    subnet: formatSubnet(subnet),
+    subnet: formatNetwork(subnet),
     gateway: options.gateway,
     prefixLength: subnet.prefixLength,
     allowedPorts: options.allowedPorts,
@@ -68,12 +78,30 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
     masquerade: options.masquerade !== false,
     checkSources: options.checkSources === true,
     forwardingWasOff: earlier?.forwardingWasOff === true || !wasForwarding,
+    ...(ipv6 && subnet6
+      ? {
+          ipv6: {
+            subnet: formatNetwork(subnet6),
+            gateway: ipv6.gateway,
+            prefixLength: subnet6.prefixLength,
+            forwardingWasOff: !isForwarding(6) || (await ipv6ForwardingWasOff()),
+          },
+        }
+      : {}),
   };
   const publications = new Map<string, Publication>();
   /** Rules of an earlier run, until reconcile() has said which of them still count. */
-  let inherited = earlier?.rules ?? [];
+  let inherited = (earlier?.rules ?? []).filter(({ address }) => subnet6 !== undefined || !address.includes(":"));
   const allRules = (): PublishedRule[] => [...inherited, ...[...publications.values()].flatMap(({ rules }) => rules)];
-  const bound = new Map((earlier?.bindings ?? []).map((binding) => [binding.address, binding]));
+  const belongs = (text: string): boolean => {
+    const address = parseIp(text);
+    return (
+      address !== undefined && (networkHas(subnet, address) || (subnet6 !== undefined && networkHas(subnet6, address)))
+    );
+  };
+  const bound = new Map(
+    (earlier?.bindings ?? []).filter(({ address }) => belongs(address)).map((binding) => [binding.address, binding]),
+  );
   /** Addresses bound by an earlier run, until reconcile() has said which of them still count. */
   const boundBefore = new Set(bound.keys());
   const rebuild = (): Promise<void> => applyRules(renderTable(table, ruleset, allRules(), [...bound.values()]));
@@ -81,10 +109,12 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
   // The rules come first: nothing is forwarded before they say what may be.
   await rebuild();
   await addGateway(options.interfaceName, options.gateway, subnet.prefixLength);
+  if (ipv6 && subnet6) await addGateway(options.interfaceName, ipv6.gateway, subnet6.prefixLength);
   setLoopbackRouting(options.interfaceName, true);
-  if (!wasForwarding) {
-    setForwarding(true);
-    options.log(`turned on IPv4 forwarding for the bridge network on ${options.interfaceName}`);
+  for (const family of [4, 6] as const) {
+    if ((family === 6 && !ipv6) || isForwarding(family)) continue;
+    setForwarding(family, true);
+    options.log(`turned on IPv${family} forwarding for the bridge network on ${options.interfaceName}`);
   }
   const resolver = await openResolver({
     address: options.gateway,
@@ -117,16 +147,18 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
     const publication: Publication = { rules: [], held: [] };
     try {
       for (const { request, hostPort } of ports) {
-        const taken = await take(request, hostPort);
-        publication.held.push(taken);
-        publication.rules.push({
-          containerId: endpoint.containerId,
-          address: endpoint.address,
-          containerPort: request.containerPort,
-          protocol: request.protocol,
-          hostAddress: taken.hostAddress,
-          hostPort: taken.port,
-        });
+        const destinations = destinationsOf(endpoint, request);
+        for (const taken of await take(request, destinations, hostPort)) {
+          publication.held.push(taken);
+          publication.rules.push({
+            containerId: endpoint.containerId,
+            address: destinations.get(taken.hostAddress) ?? endpoint.address,
+            containerPort: request.containerPort,
+            protocol: request.protocol,
+            hostAddress: taken.hostAddress,
+            hostPort: taken.port,
+          });
+        }
       }
       return publication;
     } catch (error) {
@@ -136,10 +168,9 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
   }
 
   function checkEndpoint(endpoint: PublishingEndpoint): void {
-    const address = parseIpv4(endpoint.address);
-    if (address === undefined || !contains(subnet, address)) {
-      throw programmingError(endpoint, new NetworkError("invalid", `${endpoint.address} is not in ${ruleset.subnet}`));
-    }
+    for (const address of [endpoint.address, ...(endpoint.address6 === undefined ? [] : [endpoint.address6])])
+      if (!belongs(address))
+        throw programmingError(endpoint, new NetworkError("invalid", `${address} is not on ${options.interfaceName}`));
     if (!/^[0-9a-zA-Z_.-]{1,100}$/.test(endpoint.containerId)) {
       throw new NetworkError("invalid", `invalid container id ${endpoint.containerId}`);
     }
@@ -162,6 +193,7 @@ export async function openBridgeNetwork(options: BridgeNetworkOptions): Promise<
     subnet: ruleset.subnet,
     gateway: options.gateway,
     addresses,
+    addresses6,
     publish: (endpoint) =>
       inTurn(async () => {
         checkEndpoint(endpoint);
@@ -256,9 +288,12 @@ async function removeTable(table: string, interfaceName: string): Promise<void> 
   const left = await readTable(table);
   if (left === undefined) return;
   setLoopbackRouting(interfaceName, false);
-  if (left.gateway !== undefined) await removeGateway(interfaceName, left.gateway);
+  for (const gateway of [left.gateway, left.gateway6])
+    if (gateway !== undefined) await removeGateway(interfaceName, gateway);
   await applyRules(`table inet ${table}\ndelete table inet ${table}\n`);
-  if (left.forwardingWasOff && !(await othersForward())) setForwarding(false);
+  if (!(left.forwardingWasOff || left.forwarding6WasOff) || (await othersForward())) return;
+  if (left.forwardingWasOff) setForwarding(4, false);
+  if (left.forwarding6WasOff) setForwarding(6, false);
 }
 
 /** True when any other rules of this machine care about forwarded packets: then forwarding is not ours to turn off. */
@@ -267,60 +302,18 @@ async function othersForward(): Promise<boolean> {
   return result.exitCode !== 0 || /hook (forward|postrouting)/.test(result.stdout);
 }
 
-interface Wanted {
-  request: PortRequest;
-  /** The port that the container had before. */
-  hostPort?: number;
+/** Networks come and go in any order: forwarding goes off with the last one when it was off before the first. */
+async function ipv6ForwardingWasOff(): Promise<boolean> {
+  return IPV6_FORWARDING_WAS_OFF.test((await runCommand(["nft", "-t", "list", "ruleset"])).stdout);
 }
 
-const randomChoices = (wanted: readonly Wanted[]): number =>
-  wanted.some(({ request, hostPort }) => hostPort === undefined && typeof request.hostPort !== "number") ? 1 : 0;
-
-function matchEarlier(endpoint: PublishingEndpoint, earlier: readonly PublishedRule[]): Wanted[] {
-  const candidates = earlier.filter((rule) => rule.containerId === endpoint.containerId);
-  return endpoint.ports.map((request) => {
-    const index = candidates.findIndex(
-      (rule) =>
-        rule.containerPort === request.containerPort &&
-        rule.protocol === request.protocol &&
-        rule.hostAddress === normalHostAddress(request.hostAddress) &&
-        fits(request.hostPort, rule.hostPort),
-    );
-    const [match] = index < 0 ? [] : candidates.splice(index, 1);
-    return { request, hostPort: match?.hostPort };
-  });
-}
-
-function fits(wanted: PortRequest["hostPort"], port: number): boolean {
-  if (wanted === undefined) return true;
-  return typeof wanted === "number" ? wanted === port : port >= wanted.first && port <= wanted.last;
-}
-
-function normalHostAddress(hostAddress: string): string {
-  return hostAddress === "" ? "0.0.0.0" : hostAddress;
-}
-
-async function take(request: PortRequest, remembered: number | undefined): Promise<HostPort> {
-  const hostAddress = normalHostAddress(request.hostAddress);
-  if (parseIpv4(hostAddress) === undefined) {
-    throw new NetworkError(
-      "unsupported",
-      `cannot publish on host address ${hostAddress}: bridge networks are IPv4 only, use an IPv4 address of this machine or none`,
-    );
+function subnetWith(text: string, gatewayText: string, family: Family): IpNetwork {
+  const subnet = hostSubnet(text);
+  const gateway = parseIp(gatewayText);
+  if (subnet.family !== family || gateway === undefined || !networkHas(subnet, gateway)) {
+    throw new NetworkError("invalid", `gateway ${gatewayText} is not inside the subnet ${text}`);
   }
-  const { hostPort, protocol } = request;
-  for (const port of [request.containerPort, ...(typeof hostPort === "number" ? [hostPort] : [])]) {
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new NetworkError("invalid", `invalid port ${port}`);
-  }
-  if (typeof hostPort === "number") return takeHostPort(hostAddress, protocol, hostPort);
-  if (remembered !== undefined) {
-    try {
-      return await takeHostPort(hostAddress, protocol, remembered);
-    } catch (error) {
-      if (!(error instanceof NetworkError) || error.code !== "port-in-use") throw error;
-    }
-  }
-  return takeFreeHostPort(hostAddress, protocol, hostPort);
+  return subnet;
 }
 
 function programmingError(endpoint: PublishingEndpoint, cause: unknown): NetworkError {

@@ -9,7 +9,10 @@ export type TransportProtocol = "tcp" | "udp" | "sctp";
 export interface PortRequest {
   containerPort: number;
   protocol: TransportProtocol;
-  /** IPv4 address of this machine; "" or "0.0.0.0" for all of them. IPv6 addresses are refused. */
+  /**
+   * An address of this machine; "0.0.0.0" and "::" are all of one family, "" is all of both where the container has both.
+   * An IPv6 address needs a network with IPv6.
+   */
   hostAddress: string;
   /** A port, a range to take the first free one of, or undefined for a free one of the ephemeral range. */
   hostPort?: number | { first: number; last: number };
@@ -19,7 +22,7 @@ export interface PortRequest {
 export interface PublishedPort {
   containerPort: number;
   protocol: TransportProtocol;
-  /** "0.0.0.0" for all addresses. */
+  /** "0.0.0.0" for all IPv4 addresses, "::" for all IPv6 ones. */
   hostAddress: string;
   hostPort: number;
 }
@@ -31,6 +34,8 @@ export interface PublishingEndpoint {
   containerName: string;
   /** The container's address on this network. */
   address: string;
+  /** Its IPv6 address, where the network has IPv6. */
+  address6?: string;
   ports: readonly PortRequest[];
 }
 
@@ -63,7 +68,7 @@ export interface AddressLease {
   release(): void;
 }
 
-/** Addresses of one subnet, leased from what live inventory does not use. */
+/** Addresses of one subnet of either family, leased from what live inventory does not use. */
 export interface AddressPool {
   readonly subnet: string;
   readonly prefixLength: number;
@@ -80,11 +85,21 @@ export interface AddressPool {
  */
 export type NameLookup = (name: string, from: string) => readonly string[] | undefined;
 
-/** The one adapter that may use an address. */
+/** The one adapter that may use an address, of either family. */
 export interface AddressBinding {
   address: string;
   /** Lower case with colons. */
   macAddress: string;
+}
+
+/** The IPv6 side of a network. */
+export interface Ipv6Options {
+  /** `fd00:18::/64` */
+  subnet: string;
+  /** This machine's address on the network, inside `subnet`. */
+  gateway: string;
+  reserved?: readonly string[];
+  leaseRange?: string;
 }
 
 export interface BridgeNetworkOptions {
@@ -96,6 +111,8 @@ export interface BridgeNetworkOptions {
   subnet: string;
   /** This machine's address on the network, inside `subnet`. */
   gateway: string;
+  /** Left out: nothing of IPv6 goes to or from the network. */
+  ipv6?: Ipv6Options;
   /** TCP ports on the gateway that guests may reach besides DNS: the control link's. */
   allowedPorts: readonly number[];
   /** docker network create --internal: no way out, no published ports. */
@@ -119,9 +136,11 @@ export interface BridgeNetwork {
   readonly subnet: string;
   readonly gateway: string;
   readonly addresses: AddressPool;
+  /** Where the network has IPv6. */
+  readonly addresses6: AddressPool | undefined;
   /**
    * From now on only these adapters send from their addresses, and what is for an address goes to its adapter, whatever is
-   * said by ARP. Replaces earlier bindings of the addresses.
+   * said by ARP or neighbour discovery. Replaces earlier bindings of the addresses.
    */
   bind(bindings: readonly AddressBinding[]): Promise<void>;
   /** Addresses that are not bound are no error. */

@@ -1,11 +1,14 @@
 /**
  * Host ports that are taken. A published port is held by a listening socket that never sees traffic (the nftables rules
  * divert it before): so the kernel refuses the port to every other program, and refuses ours when another has it.
+ * IPv6's loopback address is the exception: the kernel translates nothing from it, so its traffic is relayed.
  */
 import dgram from "node:dgram";
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { NetworkError, type TransportProtocol } from "./contract.ts";
+import { connectionRelay, type RelayTarget, relayDatagrams } from "./loopback-relay.ts";
+import { ALL_ADDRESSES } from "./ruleset.ts";
 
 export interface HostPort {
   readonly hostAddress: string;
@@ -39,37 +42,67 @@ function ephemeralRange(): { first: number; last: number } {
 function isOurs(hostAddress: string, protocol: TransportProtocol, port: number): boolean {
   const addresses = held.get(`${protocol}/${port}`);
   if (addresses === undefined || addresses.size === 0) return false;
-  return hostAddress === "0.0.0.0" || addresses.has("0.0.0.0") || addresses.has(hostAddress);
+  const family = familyOf(hostAddress);
+  const sameFamily = [...addresses].filter((address) => familyOf(address) === family);
+  const all = ALL_ADDRESSES[family];
+  return sameFamily.some((address) => address === all || hostAddress === all || address === hostAddress);
 }
 
-function listen(hostAddress: string, protocol: TransportProtocol, port: number): Promise<() => void> {
+const familyOf = (address: string): 4 | 6 => (address.includes(":") ? 6 : 4);
+
+/** How Docker writes an address with its port. */
+const withPort = (address: string, port: number): string =>
+  familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`;
+
+function listen(
+  hostAddress: string,
+  protocol: TransportProtocol,
+  port: number,
+  target: RelayTarget | undefined,
+): Promise<() => void> {
   if (protocol === "sctp") return Promise.resolve(() => undefined); // Bun has no SCTP sockets: our own table decides.
+  const ipv6Only = familyOf(hostAddress) === 6;
   return new Promise((resolve, reject) => {
     if (protocol === "tcp") {
-      const server = net.createServer((socket) => socket.destroy());
+      const take = ipv6Only && target ? connectionRelay(target) : (socket: net.Socket) => socket.destroy();
+      const server = net.createServer({ allowHalfOpen: true }, take);
       server.once("error", reject);
-      server.listen({ host: hostAddress, port, exclusive: true }, () => {
+      server.listen({ host: hostAddress, port, exclusive: true, ipv6Only }, () => {
         server.unref();
         resolve(() => server.close());
       });
       return;
     }
-    const socket = dgram.createSocket({ type: "udp4", reuseAddr: false });
-    socket.once("error", (error) => {
+    const socket = dgram.createSocket({ type: ipv6Only ? "udp6" : "udp4", reuseAddr: false, ipv6Only });
+    const failed = (error: Error): void => {
       socket.close();
       reject(error);
-    });
+    };
+    socket.once("error", failed);
     socket.bind({ address: hostAddress, port, exclusive: true }, () => {
+      socket.removeListener("error", failed);
       socket.unref();
-      resolve(() => socket.close());
+      const stop = ipv6Only && target ? relayDatagrams(socket, target) : undefined;
+      resolve(() => {
+        stop?.();
+        socket.close();
+      });
     });
   });
 }
 
-/** Takes exactly this port. Throws NetworkError `port-in-use` or `invalid` with Docker's words (without the endpoint's name). */
-export async function takeHostPort(hostAddress: string, protocol: TransportProtocol, port: number): Promise<HostPort> {
+/**
+ * Takes exactly this port. `target` is where what comes over IPv6's loopback address goes. Throws NetworkError `port-in-use`
+ * or `invalid` with Docker's words (without the endpoint's name).
+ */
+export async function takeHostPort(
+  hostAddress: string,
+  protocol: TransportProtocol,
+  port: number,
+  target?: RelayTarget,
+): Promise<HostPort> {
   if (isOurs(hostAddress, protocol, port)) {
-    throw new NetworkError("port-in-use", `Bind for ${hostAddress}:${port} failed: port is already allocated`);
+    throw new NetworkError("port-in-use", `Bind for ${withPort(hostAddress, port)} failed: port is already allocated`);
   }
   const key = `${protocol}/${port}`;
   const addresses = held.get(key) ?? new Set<string>();
@@ -79,7 +112,7 @@ export async function takeHostPort(hostAddress: string, protocol: TransportProto
     if (addresses.size === 0 && held.get(key) === addresses) held.delete(key);
   };
   try {
-    const stop = await listen(hostAddress, protocol, port);
+    const stop = await listen(hostAddress, protocol, port, target);
     let open = true;
     return {
       hostAddress,
@@ -100,7 +133,7 @@ export async function takeHostPort(hostAddress: string, protocol: TransportProto
 
 function bindError(hostAddress: string, protocol: TransportProtocol, port: number, cause: unknown): NetworkError {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  const where = `${hostAddress}:${port}/${protocol}`;
+  const where = `${withPort(hostAddress, port)}/${protocol}`;
   switch (code) {
     case "EADDRINUSE":
       return new NetworkError("port-in-use", `failed to bind host port ${where}: address already in use`, { cause });
@@ -115,12 +148,30 @@ function bindError(hostAddress: string, protocol: TransportProtocol, port: numbe
   }
 }
 
-/** Takes the first free port of a range, or of the machine's ephemeral range. */
-export async function takeFreeHostPort(
-  hostAddress: string,
+/** One port on several addresses, all or none: those of both families have the same number. */
+export async function takeHostPorts(
+  hostAddresses: readonly string[],
   protocol: TransportProtocol,
-  range?: { first: number; last: number },
-): Promise<HostPort> {
+  port: number,
+  targetOf: (hostAddress: string) => RelayTarget,
+): Promise<HostPort[]> {
+  const taken: HostPort[] = [];
+  try {
+    for (const address of hostAddresses) taken.push(await takeHostPort(address, protocol, port, targetOf(address)));
+    return taken;
+  } catch (error) {
+    for (const one of taken) one.release();
+    throw error;
+  }
+}
+
+/** Takes the first port of a range, or of the machine's ephemeral range, that is free on all the addresses. */
+export async function takeFreeHostPorts(
+  hostAddresses: readonly string[],
+  protocol: TransportProtocol,
+  range: { first: number; last: number } | undefined,
+  targetOf: (hostAddress: string) => RelayTarget,
+): Promise<HostPort[]> {
   const { first, last } = range ?? ephemeralRange();
   const size = last - first + 1;
   const attempts = range === undefined ? Math.min(size, EPHEMERAL_ATTEMPTS) : size;
@@ -129,7 +180,7 @@ export async function takeFreeHostPort(
   for (let attempt = 0; attempt < attempts; attempt++) {
     const port = first + ((start - first + attempt) % size);
     try {
-      const taken = await takeHostPort(hostAddress, protocol, port);
+      const taken = await takeHostPorts(hostAddresses, protocol, port, targetOf);
       if (range === undefined) lastEphemeral = port;
       return taken;
     } catch (error) {

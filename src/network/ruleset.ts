@@ -1,4 +1,5 @@
 /** The nftables table of one bridge network: its text, and reading the published ports back from the kernel. */
+import type { Family } from "../format/ip-address.ts";
 import type { AddressBinding, PublishedPort, TransportProtocol } from "./contract.ts";
 import { runCommand } from "./nft.ts";
 
@@ -15,6 +16,15 @@ export interface RulesetOptions {
   checkSources: boolean;
   /** Forwarding was off on this machine before any bridge network was opened. */
   forwardingWasOff: boolean;
+  ipv6?: Ipv6Rules;
+}
+
+/** What the rules have to know of a network's IPv6 side. */
+export interface Ipv6Rules {
+  subnet: string;
+  gateway: string;
+  prefixLength: number;
+  forwardingWasOff: boolean;
 }
 
 /** One published port as the kernel holds it. */
@@ -24,7 +34,8 @@ export interface PublishedRule extends PublishedPort {
 }
 
 const PROTOCOL_NUMBERS: Record<TransportProtocol, number> = { tcp: 6, udp: 17, sctp: 132 };
-const ALL_ADDRESSES = "0.0.0.0";
+/** Host addresses that mean all of a family. */
+export const ALL_ADDRESSES: Record<Family, string> = { 4: "0.0.0.0", 6: "::" };
 const DNS_PORT = 53;
 
 /** nft names may hold letters, digits and `/-_.`; everything else, and `_`, is written as `_` and two hex digits. */
@@ -40,12 +51,16 @@ export function tablePrefix(owner: string): string {
   return `vch-${safe.join("")}/`;
 }
 
+/** Names of maps and sets for IPv6 end in 6. */
+const suffixOf = (address: string): "" | "6" => (address.includes(":") ? "6" : "");
+const familyOf = (address: string): Family => (address.includes(":") ? 6 : 4);
+
 function element(rule: PublishedRule): { map: string; key: string; text: string } {
   const service = `${PROTOCOL_NUMBERS[rule.protocol]} . ${rule.hostPort}`;
-  const anyAddress = rule.hostAddress === ALL_ADDRESSES;
+  const anyAddress = rule.hostAddress === ALL_ADDRESSES[familyOf(rule.address)];
   const key = anyAddress ? service : `${rule.hostAddress} . ${service}`;
   return {
-    map: anyAddress ? "any" : "one",
+    map: `${anyAddress ? "any" : "one"}${suffixOf(rule.address)}`,
     key,
     text: `${key} comment "${rule.containerId}" : ${rule.address} . ${rule.containerPort}`,
   };
@@ -60,17 +75,21 @@ export function deleteElements(table: string, rules: readonly PublishedRule[]): 
   return rules.map((rule) => `delete element inet ${table} ${element(rule).map} { ${element(rule).key} }\n`).join("");
 }
 
-const boundElement = ({ address, macAddress }: AddressBinding): string => `${macAddress} . ${address}`;
-
 /** Lines that bind addresses in an existing table. */
-export function addBindings(table: string, bindings: readonly AddressBinding[]): string {
-  if (bindings.length === 0) return "";
-  return `add element inet ${table} bound { ${bindings.map(boundElement).join(", ")} }\n`;
-}
+export const addBindings = (table: string, bindings: readonly AddressBinding[]): string =>
+  changeBindings("add", table, bindings);
 
-export function deleteBindings(table: string, bindings: readonly AddressBinding[]): string {
-  if (bindings.length === 0) return "";
-  return `delete element inet ${table} bound { ${bindings.map(boundElement).join(", ")} }\n`;
+export const deleteBindings = (table: string, bindings: readonly AddressBinding[]): string =>
+  changeBindings("delete", table, bindings);
+
+function changeBindings(action: "add" | "delete", table: string, bindings: readonly AddressBinding[]): string {
+  return (["", "6"] as const)
+    .map((suffix) => {
+      const elements = bindings.filter(({ address }) => suffixOf(address) === suffix);
+      const texts = elements.map(({ address, macAddress }) => `${macAddress} . ${address}`);
+      return texts.length === 0 ? "" : `${action} element inet ${table} bound${suffix} { ${texts.join(", ")} }\n`;
+    })
+    .join("");
 }
 
 /** The whole table, in place of any earlier one. */
@@ -82,9 +101,10 @@ export function renderTable(
 ): string {
   const bridge = `"${options.interfaceName}"`;
   const tcpPorts = [...new Set([DNS_PORT, ...options.allowedPorts])].join(", ");
-  const wayOut = options.internal
-    ? `iifname ${bridge} reject with icmpx admin-prohibited`
-    : `iifname ${bridge} meta nfproto ipv6 drop`;
+  const { ipv6 } = options;
+  const only6 = (text: string): string => (ipv6 ? text : "");
+  const refuse6 = ipv6 ? "" : `iifname ${bridge} meta nfproto ipv6 drop`;
+  const wayOut = options.internal ? `iifname ${bridge} reject with icmpx admin-prohibited` : refuse6;
   const masquerade =
     options.internal || !options.masquerade ? "" : `ip saddr ${options.subnet} oifname != ${bridge} masquerade`;
   return `table inet ${table}
@@ -94,6 +114,9 @@ table inet ${table} {
   map any { type inet_proto . inet_service : ipv4_addr . inet_service; }
   set bound { type ether_addr . ipv4_addr; }
   map one { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+  ${only6(`map any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
+  set bound6 { type ether_addr . ipv6_addr; }
+  map one6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }`)}
 
   # A guest may neither use another subnet's address nor reach what listens on loopback (route_localnet opens that).
   chain guard {
@@ -101,19 +124,26 @@ table inet ${table} {
     iifname ${bridge} ip saddr != ${options.subnet} drop
     ${options.checkSources ? `iifname ${bridge} ether saddr . ip saddr != @bound drop` : ""}
     iifname ${bridge} ip daddr 127.0.0.0/8 drop
+    ${ipv6 ? guard6(bridge, ipv6, options.checkSources) : ""}
   }
 
   chain publish {
     dnat ip to ip daddr . meta l4proto . th dport map @one
     dnat ip to meta l4proto . th dport map @any
   }
+  ${only6(`chain publish6 {
+    dnat ip6 to ip6 daddr . meta l4proto . th dport map @one6
+    dnat ip6 to meta l4proto . th dport map @any6
+  }`)}
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
     meta nfproto ipv4 fib daddr type local jump publish
+    ${only6("meta nfproto ipv6 fib daddr type local jump publish6")}
   }
   chain output {
     type nat hook output priority -100; policy accept;
     meta nfproto ipv4 fib daddr type local jump publish
+    ${only6("ip6 daddr != ::1 fib daddr type local jump publish6")}
   }
 
   # What guests may reach on this machine: the control link, the resolver, and ping.
@@ -124,7 +154,8 @@ table inet ${table} {
     ip daddr ${options.gateway} udp dport ${DNS_PORT} accept
     ip daddr ${options.gateway} tcp dport { ${tcpPorts} } accept
     ip protocol icmp accept
-    meta nfproto ipv6 drop
+    ${only6("icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept")}
+    ${ipv6 ? "" : "meta nfproto ipv6 drop"}
     reject with icmpx admin-prohibited
   }
 
@@ -134,6 +165,7 @@ table inet ${table} {
     iifname ${bridge} oifname ${bridge} accept
     oifname ${bridge} ct state established,related accept
     oifname ${bridge} ip daddr ${options.subnet} ct status dnat accept
+    ${ipv6 ? `oifname ${bridge} ip6 daddr ${ipv6.subnet} ct status dnat accept` : ""}
     oifname ${bridge} drop
     ${wayOut}
   }
@@ -143,29 +175,53 @@ table inet ${table} {
     oifname ${bridge} ip saddr ${options.subnet} ct status dnat masquerade
     oifname ${bridge} ip saddr 127.0.0.0/8 masquerade
     ${masquerade}
+    ${ipv6 ? `oifname ${bridge} ip6 saddr ${ipv6.subnet} ct status dnat masquerade` : ""}
+    ${ipv6 && masquerade !== "" ? `ip6 saddr ${ipv6.subnet} oifname != ${bridge} masquerade` : ""}
   }
 }
 ${addElements(table, rules)}${addBindings(table, bindings)}`;
 }
 
-function commentOf(options: RulesetOptions): string {
-  const forwarding = options.forwardingWasOff ? "off" : "on";
-  return `vch bridge network, gateway ${options.gateway}/${options.prefixLength}, forwarding was ${forwarding}`;
+/** Link-local addresses, and none at all, are neighbour discovery's: the kernel forwards nothing of them. */
+function guard6(bridge: string, { subnet }: Ipv6Rules, checkSources: boolean): string {
+  const bound = `iifname ${bridge} ip6 saddr ${subnet} ether saddr . ip6 saddr != @bound6 drop`;
+  return `iifname ${bridge} ip6 saddr != { ::, fe80::/10, ${subnet} } drop
+    ${checkSources ? bound : ""}`;
+}
+
+/** The kernel takes 127 characters: with the longest addresses these are 125. */
+function commentOf({ gateway, prefixLength, forwardingWasOff, ipv6 }: RulesetOptions): string {
+  const word = (wasOff: boolean): string => (wasOff ? "off" : "on");
+  const more = ipv6 ? `; IPv6 ${ipv6.gateway}/${ipv6.prefixLength}, was ${word(ipv6.forwardingWasOff)}` : "";
+  return `vch bridge network, gateway ${gateway}/${prefixLength}, forwarding was ${word(forwardingWasOff)}${more}`;
+}
+
+/** In the listing of any rules: one of our networks found IPv6 forwarding off when it came. */
+export const IPV6_FORWARDING_WAS_OFF = /comment "vch bridge network, [^"]*; IPv6 [^"]*, was off"/;
+
+export interface TableContents {
+  gateway?: string;
+  forwardingWasOff: boolean;
+  gateway6?: string;
+  forwarding6WasOff: boolean;
+  rules: PublishedRule[];
+  bindings: AddressBinding[];
 }
 
 /** What an earlier run left in the kernel for this network, or undefined when there is no such table. */
-export async function readTable(
-  table: string,
-): Promise<
-  { gateway?: string; forwardingWasOff: boolean; rules: PublishedRule[]; bindings: AddressBinding[] } | undefined
-> {
+export async function readTable(table: string): Promise<TableContents | undefined> {
   const text = await runCommand(["nft", "list", "table", "inet", table]);
   if (text.exitCode !== 0) return undefined;
-  const comment = /comment "vch bridge network, gateway ([0-9./]+), forwarding was (on|off)"/.exec(text.stdout);
+  const comment =
+    /comment "vch bridge network, gateway ([0-9./]+), forwarding was (on|off)(?:; IPv6 ([0-9a-f:./]+), was (on|off))?"/.exec(
+      text.stdout,
+    );
   const json = await runCommand(["nft", "-j", "list", "table", "inet", table]);
   return {
     gateway: comment?.[1],
     forwardingWasOff: comment?.[2] === "off",
+    gateway6: comment?.[3],
+    forwarding6WasOff: comment?.[4] === "off",
     rules: json.exitCode === 0 ? parseRules(json.stdout) : [],
     bindings: json.exitCode === 0 ? parseBindings(json.stdout) : [],
   };
@@ -184,7 +240,8 @@ export function parseRules(json: string): PublishedRule[] {
       ];
       const keyParts = asArray(key?.elem?.val?.concat);
       const [address, containerPort] = asArray(value?.concat);
-      const [hostAddress, protocolText, hostPort] = keyParts.length === 3 ? keyParts : [ALL_ADDRESSES, ...keyParts];
+      const anyAddress = typeof address === "string" ? ALL_ADDRESSES[familyOf(address)] : undefined;
+      const [hostAddress, protocolText, hostPort] = keyParts.length === 3 ? keyParts : [anyAddress, ...keyParts];
       const protocol = protocolOf(protocolText);
       const containerId = key?.elem?.comment;
       if (
@@ -202,12 +259,12 @@ export function parseRules(json: string): PublishedRule[] {
   return rules;
 }
 
-/** Reads the elements of the set `bound` from nft's JSON. */
+/** Reads the elements of the sets `bound` and `bound6` from nft's JSON. */
 export function parseBindings(json: string): AddressBinding[] {
   const document = JSON.parse(json) as { nftables?: unknown };
   return asArray(document.nftables).flatMap((entry) => {
     const set = (entry as { set?: { name?: unknown; elem?: unknown } }).set;
-    if (set?.name !== "bound") return [];
+    if (set?.name !== "bound" && set?.name !== "bound6") return [];
     return asArray(set.elem).flatMap((element): AddressBinding[] => {
       const [macAddress, address] = asArray((element as { concat?: unknown }).concat);
       return typeof macAddress === "string" && typeof address === "string" ? [{ macAddress, address }] : [];

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { apiDocument } from "../../src/docker/openapi/document.ts";
 import { BUILD_FIELDS } from "../../src/engine/build/fields.ts";
 import { CONTAINER_FIELDS, type FieldRule } from "../../src/engine/containers/fields.ts";
+import { ENDPOINT_FIELDS, NETWORK_FIELDS } from "../../src/engine/networks/network-fields.ts";
 import { startServer } from "./server-fixture.ts";
 
 export const PAGE = join(import.meta.dir, "../../docs/docker-api.md");
@@ -104,6 +105,14 @@ ${table(
 ## Fields of a container
 
 ${fieldTable(CONTAINER_FIELDS)}
+
+## Fields of a network
+
+${fieldTable(NETWORK_FIELDS)}
+
+## Fields of a container's place on a network
+
+${fieldTable(ENDPOINT_FIELDS)}
 
 ## Parameters of a build
 

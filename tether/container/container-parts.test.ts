@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { constants } from "node:os";
 import { LinkError } from "../../src/link/link-error.ts";
-import { parseIPv6 } from "../network/interfaces.ts";
 import { capabilityMask } from "../process/specification.ts";
 import { encodeRequest, replyPayload } from "../rpci/vsock.ts";
 import { parsePsArguments } from "./processes.ts";
@@ -60,13 +59,6 @@ test("ps arguments: Docker's default, aux, own columns; others are refused", () 
 test("capabilities have the kernel's numbers", () => {
   expect(capabilityMask(["CHOWN", "cap_net_raw", "CHECKPOINT_RESTORE"])).toBe(1n | (1n << 13n) | (1n << 40n));
   expect(() => capabilityMask(["NONE_SUCH"])).toThrow("unknown capability");
-});
-
-test("IPv6 addresses", () => {
-  const hex = (text: string): string => Buffer.from(parseIPv6(text)).toString("hex");
-  expect(hex("fd00::1:2")).toBe("fd000000000000000000000000010002");
-  expect(hex("::")).toBe("0".repeat(32));
-  expect(hex("2001:db8:1:2:3:4:5:6")).toBe("20010db8000100020003000400050006");
 });
 
 test("RPCI over vsock: the request's layout, and replies that are cut or malformed", () => {

@@ -2,12 +2,12 @@ import { closeSync, readdirSync, readFileSync } from "node:fs";
 import type { InterfaceConfiguration } from "../../src/link/guest-configuration.ts";
 import { waitForDevice } from "../boot/uevents.ts";
 import { ioctl, SystemError, socket } from "../system/libc.ts";
+import { addIPv6Addresses, prepareIPv6, replaceIPv6DefaultRoute } from "./ipv6.ts";
 
 /** Milliseconds to wait for a network interface that the configuration names. */
 const INTERFACE_WAIT_LIMIT = 5_000;
 
 const AF_INET = 2;
-const AF_INET6 = 10;
 const SOCK_DGRAM = 2;
 const REQUEST = {
   addRoute: 0x890b,
@@ -38,20 +38,6 @@ const putAddress = (view: DataView, offset: number, address: string): void => {
 const netmask = (prefix: number): string => {
   const bits = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
   return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 0xff).join(".");
-};
-
-/** The 16 bytes of an IPv6 address. */
-export const parseIPv6 = (text: string): Uint8Array => {
-  const bytes = new Uint8Array(16);
-  const [head = "", tail] = text.split("::");
-  const groups = (part: string): number[] =>
-    part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
-  const view = new DataView(bytes.buffer);
-  for (const [index, group] of left.entries()) view.setUint16(index * 2, group);
-  for (const [index, group] of right.entries()) view.setUint16(16 - (right.length - index) * 2, group);
-  return bytes;
 };
 
 export const interfaceByMac = (mac: string): string | undefined =>
@@ -118,6 +104,17 @@ export const replaceDefaultRoute = (present: string | undefined, wanted: string 
     if (wanted !== undefined) ioctl(control, REQUEST.addRoute, defaultRoute(wanted));
   });
 
+/** The number of an interface; undefined when it is gone. */
+export const interfaceIndex = (name: string): number | undefined =>
+  withControl((control) => {
+    try {
+      return indexOf(control, name);
+    } catch (error) {
+      if (error instanceof SystemError) return undefined;
+      throw error;
+    }
+  });
+
 /** Brings loopback and every configured interface up, with name, addresses and routes. Throws with the interface's name. */
 export const configureNetwork = (interfaces: InterfaceConfiguration[]): void => {
   withControl((control) => setUp(control, "lo"));
@@ -152,9 +149,10 @@ const configureInterface = (control: number, found: string, configuration: Inter
       REQUEST.setMtu,
       interfaceRequest(name, (view) => view.setUint32(0, mtu, true)),
     );
-  setUp(control, name);
   const v4 = addresses.filter(({ address }) => !address.includes(":"));
   const v6 = addresses.filter(({ address }) => address.includes(":"));
+  prepareIPv6(name, v6.length > 0);
+  setUp(control, name);
   for (const [index, { address, prefixLength }] of v4.entries()) {
     const label = index === 0 ? name : `${name}:${index}`;
     ioctl(
@@ -169,7 +167,14 @@ const configureInterface = (control: number, found: string, configuration: Inter
     );
   }
   if (gateway !== undefined) ioctl(control, REQUEST.addRoute, defaultRoute(gateway));
-  if (v6.length > 0) configureIPv6(control, name, v6, gateway6);
+  if (v6.length > 0) addIPv6Addresses(indexOf(control, name), v6);
+  if (gateway6 !== undefined) replaceIPv6DefaultRoute(undefined, { gateway: gateway6, index: indexOf(control, name) });
+};
+
+const indexOf = (control: number, name: string): number => {
+  const request = interfaceRequest(name);
+  ioctl(control, REQUEST.interfaceIndex, request);
+  return new DataView(request.buffer).getInt32(16, true);
 };
 
 /** struct rtentry for the default route. */
@@ -181,38 +186,4 @@ const defaultRoute = (gateway: string): Uint8Array => {
   putAddress(view, 40, "0.0.0.0");
   view.setUint16(56, ROUTE_UP_GATEWAY, true);
   return route;
-};
-
-const configureIPv6 = (
-  control: number,
-  name: string,
-  addresses: { address: string; prefixLength: number }[],
-  gateway: string | undefined,
-): void => {
-  const request = interfaceRequest(name);
-  ioctl(control, REQUEST.interfaceIndex, request);
-  const index = new DataView(request.buffer).getInt32(16, true);
-  const control6 = socket(AF_INET6, SOCK_DGRAM, 0);
-  try {
-    for (const { address, prefixLength } of addresses) {
-      const assignment = new Uint8Array(24);
-      const view = new DataView(assignment.buffer);
-      assignment.set(parseIPv6(address));
-      view.setUint32(16, prefixLength, true);
-      view.setInt32(20, index, true);
-      ioctl(control6, REQUEST.setAddress, assignment);
-    }
-    if (gateway !== undefined) {
-      // struct in6_rtmsg: destination, source, gateway, type, lengths, metric, info, flags, index.
-      const route = new Uint8Array(80);
-      const view = new DataView(route.buffer);
-      route.set(parseIPv6(gateway), 32);
-      view.setUint32(56, 1, true);
-      view.setUint32(72, ROUTE_UP_GATEWAY, true);
-      view.setInt32(76, index, true);
-      ioctl(control6, REQUEST.addRoute, route);
-    }
-  } finally {
-    closeSync(control6);
-  }
 };

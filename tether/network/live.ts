@@ -3,7 +3,14 @@ import type { ContainerConfiguration, NetworkConfiguration, PeerNetwork } from "
 import { LinkError } from "../../src/link/link-error.ts";
 import { updateEtcFiles } from "../boot/etc-files.ts";
 import { deviceAppears } from "../boot/uevents.ts";
-import { interfaceByMac, replaceDefaultRoute, setUpInterface, takeDownInterface } from "./interfaces.ts";
+import {
+  interfaceByMac,
+  interfaceIndex,
+  replaceDefaultRoute,
+  setUpInterface,
+  takeDownInterface,
+} from "./interfaces.ts";
+import { type IPv6Route, replaceIPv6DefaultRoute } from "./ipv6.ts";
 import { PeerNames } from "./peer-names.ts";
 import { openResolver, type Resolver } from "./resolver.ts";
 
@@ -70,6 +77,8 @@ export class LiveNetwork {
     const gone = before.interfaces.filter(({ mac }) => !wanted.has(mac));
     const gateway = gatewayOf(network);
     if (gateway !== gatewayOf(before)) replaceDefaultRoute(gatewayOf(before), gateway);
+    const gateway6 = gateway6Of(network);
+    if (gateway6?.gateway !== gateway6Of(before)?.gateway) replaceIPv6DefaultRoute(gateway6Of(before), gateway6);
     updateEtcFiles(this.#directory, { ...this.#configuration, network });
     await this.#configureResolver();
     // The answer may have to go over what is taken down.
@@ -96,3 +105,10 @@ export class LiveNetwork {
 
 const gatewayOf = ({ interfaces }: NetworkConfiguration): string | undefined =>
   interfaces.find(({ gateway }) => gateway !== undefined)?.gateway;
+
+function gateway6Of({ interfaces }: NetworkConfiguration): IPv6Route | undefined {
+  const carrier = interfaces.find(({ gateway6 }) => gateway6 !== undefined);
+  const name = carrier && interfaceByMac(carrier.mac);
+  const index = name === undefined ? undefined : interfaceIndex(name);
+  return carrier?.gateway6 === undefined || index === undefined ? undefined : { gateway: carrier.gateway6, index };
+}

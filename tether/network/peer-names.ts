@@ -1,7 +1,7 @@
 /** What the engine has told of the container's peers, and what names mean by it. Kept on disk for starts without an engine. */
 import { randomInt } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { reverseAddress } from "../../src/format/dns-message.ts";
+import { reverseAddress } from "../../src/format/ip-address.ts";
 import type { PeerNetwork } from "../../src/link/guest-configuration.ts";
 
 /** Bytes of the table that is kept. */
@@ -46,7 +46,7 @@ export class PeerNames {
     return undefined;
   }
 
-  /** The names of a reverse look-up, such as `4.3.2.1.in-addr.arpa`. */
+  /** The names of a reverse look-up, such as `4.3.2.1.in-addr.arpa` or one in ip6.arpa. */
   pointers(name: string): string[] | undefined {
     const address = reverseAddress(name);
     if (address === undefined) return undefined;

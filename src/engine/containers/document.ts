@@ -54,6 +54,8 @@ export interface EndpointRecord {
   address: string;
   prefixLength: number;
   gateway: string;
+  /** On a network with IPv6. */
+  ipv6?: { address: string; prefixLength: number; gateway: string };
   /** In the guest. Documents of earlier versions have one endpoint, on eth0. */
   interfaceName?: string;
   /** As the client asked for it. */

@@ -234,14 +234,14 @@ function check(section: string, values: object): void {
     const field = `${section}.${name}`;
     const rule = RULES.get(field);
     if (!rule) throw unknownField(field);
-    if (rule.treatment === "refused" && !(rule.harmless ?? []).includes(value)) throw refusal(rule);
+    if (rule.treatment === "refused" && !(rule.harmless ?? []).includes(value)) throw refusalOf(rule);
   }
 }
 
-function refusal(rule: FieldRule): EngineError {
+export function refusalOf(rule: FieldRule): EngineError {
   return notImplemented(`${rule.field} is not supported: ${rule.note}`);
 }
 
-function unknownField(field: string): EngineError {
+export function unknownField(field: string): EngineError {
   return invalid(`${field} is not known to this engine, so it would have no effect: leave it out`);
 }

@@ -28,6 +28,8 @@ export interface NetworkSurroundings {
   facts: ReadonlyMap<string, NetworkFacts>;
   /** The endpoint with the default route. */
   gatewayEndpoint: EndpointRecord | undefined;
+  /** The one with IPv6's default route. */
+  gatewayEndpoint6: EndpointRecord | undefined;
   linkPort: number;
   /** /etc/hosts entries of --link, resolved now. */
   links: HostsEntry[];
@@ -64,8 +66,12 @@ function interfaces({ endpoints, control }: ContainerDocument, around: NetworkSu
     return {
       mac: endpoint.macAddress,
       name: endpoint.interfaceName ?? `eth${index}`,
-      addresses: [{ address: endpoint.address, prefixLength: endpoint.prefixLength }],
+      addresses: [
+        { address: endpoint.address, prefixLength: endpoint.prefixLength },
+        ...(endpoint.ipv6 ? [{ address: endpoint.ipv6.address, prefixLength: endpoint.ipv6.prefixLength }] : []),
+      ],
       ...(endpoint === around.gatewayEndpoint ? { gateway: endpoint.gateway } : {}),
+      ...(endpoint === around.gatewayEndpoint6 && endpoint.ipv6 ? { gateway6: endpoint.ipv6.gateway } : {}),
       ...(facts?.mtu === undefined ? {} : { mtu: facts.mtu }),
     };
   });

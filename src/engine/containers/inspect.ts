@@ -162,9 +162,9 @@ function endpointSettings(container: Container, context: EngineContext): Record<
         Gateway: active ? endpoint.gateway : "",
         IPAddress: active ? endpoint.address : "",
         IPPrefixLen: active ? endpoint.prefixLength : 0,
-        IPv6Gateway: "",
-        GlobalIPv6Address: "",
-        GlobalIPv6PrefixLen: 0,
+        IPv6Gateway: active ? (endpoint.ipv6?.gateway ?? "") : "",
+        GlobalIPv6Address: active ? (endpoint.ipv6?.address ?? "") : "",
+        GlobalIPv6PrefixLen: active ? (endpoint.ipv6?.prefixLength ?? 0) : 0,
         // The default bridge has no names.
         ...(endpoint.networkId === context.networks.bridge.id ? {} : { DNSNames: dnsNames(container, endpoint) }),
       },

@@ -158,10 +158,11 @@ async function publishPorts(context: EngineContext, container: Container): Promi
   container.published = await context.networks.publish(endpoint.networkId, publishingEndpoint(container, endpoint));
 }
 
-export const publishingEndpoint = (container: Container, { address }: EndpointRecord): PublishingEndpoint => ({
+export const publishingEndpoint = (container: Container, { address, ipv6 }: EndpointRecord): PublishingEndpoint => ({
   containerId: container.id,
   containerName: container.name,
   address,
+  ...(ipv6 ? { address6: ipv6.address } : {}),
   ports: portRequests(container.document),
 });
 

@@ -9,7 +9,7 @@ export const PREDEFINED: readonly string[] = [BRIDGE, NONE, HOST];
 
 export function defaultNetworks(
   vch: string,
-  bridge: { network: string; subnet: string; gateway: string },
+  bridge: { network: string; subnet: string; gateway: string; ipv6?: { subnet: string; gateway: string } },
   created: string,
 ): { bridge: NetworkRecord; none: NetworkRecord; host: NetworkRecord } {
   const record = (name: string, driver: NetworkRecord["driver"]): NetworkRecord => ({
@@ -31,6 +31,7 @@ export function defaultNetworks(
       portGroup: bridge.network,
       portGroupGiven: true,
       ipv4: { subnet: bridge.subnet, gateway: bridge.gateway, auxiliary: {} },
+      ...(bridge.ipv6 ? { ipv6: { ...bridge.ipv6, auxiliary: {} } } : {}),
       options: { [NETWORK_OPTION.defaultBridge]: "true", [NETWORK_OPTION.portGroup]: bridge.network },
     },
     none: record(NONE, "null"),

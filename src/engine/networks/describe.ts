@@ -5,7 +5,7 @@ import type { Filters, Schemas } from "../contract.ts";
 import { invalid } from "../errors.ts";
 import { anyOf, booleanFilter, checkFilters, expressionMatches, labelsMatch } from "../filters.ts";
 import { PREDEFINED } from "./default-networks.ts";
-import { NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
+import { type AddressBlock, NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
 
 /** Containers that are on the network; a stopped one only has its place there. */
 export function containersOn(context: EngineContext, network: NetworkRecord): Container[] {
@@ -44,8 +44,6 @@ export function describeNetwork(
   record: NetworkRecord,
   detailed: boolean,
 ): Schemas["NetworkInspect"] {
-  const { ipv4 } = record;
-  const auxiliary = Object.keys(ipv4?.auxiliary ?? {}).length > 0 ? { AuxiliaryAddresses: ipv4?.auxiliary } : {};
   return {
     Name: record.name,
     Id: record.id,
@@ -53,20 +51,11 @@ export function describeNetwork(
     Scope: "local",
     Driver: record.driver,
     EnableIPv4: true,
-    EnableIPv6: false,
+    EnableIPv6: record.ipv6 !== undefined,
     IPAM: {
       Driver: "default",
       Options: {},
-      Config: ipv4
-        ? [
-            {
-              Subnet: ipv4.subnet,
-              ...(ipv4.ipRange ? { IPRange: ipv4.ipRange } : {}),
-              Gateway: ipv4.gateway,
-              ...auxiliary,
-            },
-          ]
-        : [],
+      Config: [record.ipv4, record.ipv6].flatMap((block) => (block ? [describeBlock(block)] : [])),
     },
     Internal: record.internal,
     Attachable: record.attachable,
@@ -83,6 +72,13 @@ export function describeNetwork(
   };
 }
 
+const describeBlock = ({ subnet, gateway, ipRange, auxiliary }: AddressBlock): Schemas["IPAMConfig"] => ({
+  Subnet: subnet,
+  ...(ipRange ? { IPRange: ipRange } : {}),
+  Gateway: gateway,
+  ...(Object.keys(auxiliary).length > 0 ? { AuxiliaryAddresses: auxiliary } : {}),
+});
+
 function resource(container: Container, network: NetworkRecord): Schemas["EndpointResource"] {
   const endpoint = Object.values(container.document.endpoints).find(({ networkId }) => networkId === network.id);
   return {
@@ -90,6 +86,6 @@ function resource(container: Container, network: NetworkRecord): Schemas["Endpoi
     EndpointID: endpoint?.endpointId ?? "",
     MacAddress: endpoint?.macAddress ?? "",
     IPv4Address: endpoint ? `${endpoint.address}/${endpoint.prefixLength}` : "",
-    IPv6Address: "",
+    IPv6Address: endpoint?.ipv6 ? `${endpoint.ipv6.address}/${endpoint.ipv6.prefixLength}` : "",
   };
 }

@@ -1,15 +1,14 @@
 /** What becomes of the fields of an endpoint, at `docker create` and `docker network connect`: applied or refused, never ignored. */
 import { isIPv4 } from "node:net";
+import { parseIp } from "../../format/ip-address.ts";
 import { isDefault } from "../containers/fields.ts";
 import type { Schemas } from "../contract.ts";
 import { invalid, notImplemented } from "../errors.ts";
+import { ENDPOINT_FIELDS, INTERFACE_NAME_OPTION } from "./network-fields.ts";
 
 export type EndpointSettings = Partial<Schemas["EndpointSettings"]>;
 
-/** Name of the interface in the guest. */
-export const INTERFACE_NAME_OPTION = "com.docker.network.endpoint.ifname";
-
-const APPLIED = new Set(["IPAMConfig", "Links", "Aliases", "MacAddress", "DriverOpts", "GwPriority"]);
+const APPLIED = new Set(ENDPOINT_FIELDS.map(({ field }) => field.replace("Endpoint.", "")));
 /** What inspect answers: a client that sends it back asks for nothing with it. */
 const REPORTED = new Set([
   "NetworkID",
@@ -52,7 +51,10 @@ function checkAddresses({ IPAMConfig: ipam }: EndpointSettings): void {
     if (!["IPv4Address", "IPv6Address", "LinkLocalIPs"].includes(name))
       throw invalid(`IPAMConfig.${name} is not known to this engine, so it would have no effect: leave it out`);
   if (ipam?.IPv4Address && !isIPv4(ipam.IPv4Address)) throw invalid(`invalid IPv4 address: ${ipam.IPv4Address}`);
-  if (ipam?.IPv6Address) throw notImplemented("an IPv6 address is not supported: networks are IPv4 only. Leave it out");
+  if (ipam?.IPv6Address && parseIp(ipam.IPv6Address)?.family !== 6)
+    throw invalid(`invalid IPv6 address: ${ipam.IPv6Address}`);
   if (ipam?.LinkLocalIPs?.length)
-    throw notImplemented("link-local addresses are not supported: networks are IPv4 only. Leave them out");
+    throw notImplemented(
+      "link-local addresses are not supported: the guest's kernel makes one from the MAC address. Leave them out",
+    );
 }

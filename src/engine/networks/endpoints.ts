@@ -7,8 +7,9 @@ import type { InfrastructureContext } from "../context.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contract.ts";
 import { conflict, EngineError, invalid, notImplemented } from "../errors.ts";
 import { chooseMac, newId } from "../identifiers.ts";
-import { checkEndpoint, type EndpointSettings, INTERFACE_NAME_OPTION } from "./endpoint-fields.ts";
-import { NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
+import { checkEndpoint, type EndpointSettings } from "./endpoint-fields.ts";
+import { INTERFACE_NAME_OPTION } from "./network-fields.ts";
+import { NETWORK_OPTION, type NetworkRecord, prefixLengthOf } from "./network-record.ts";
 import { blockOf, type NetworkBinding, networkPrefixLength } from "./network-table.ts";
 
 export interface WantedEndpoint {
@@ -103,6 +104,11 @@ export function makeEndpoint(
   checkWanted(network, given);
   const lease = context.networks.lease(network, given.IPAMConfig?.IPv4Address || undefined);
   leases.push(lease);
+  const wanted6 = given.IPAMConfig?.IPv6Address || undefined;
+  const lease6 = context.networks.lease6(network, wanted6);
+  if (lease6) leases.push(lease6);
+  else if (wanted6 !== undefined)
+    throw invalid(`invalid IPv6 address ${wanted6}: network ${network.name} has no IPv6. Create it with --ipv6`);
   const macAddress = macOf(
     context,
     given.MacAddress || undefined,
@@ -116,6 +122,15 @@ export function makeEndpoint(
     address: lease.address,
     prefixLength: networkPrefixLength(network),
     gateway: blockOf(network).gateway,
+    ...(lease6 && network.ipv6
+      ? {
+          ipv6: {
+            address: lease6.address,
+            prefixLength: prefixLengthOf(network.ipv6),
+            gateway: network.ipv6.gateway,
+          },
+        }
+      : {}),
     interfaceName: interfaceName(network, given, others),
     given,
   };
@@ -216,16 +231,30 @@ export function gatewayEndpoint(
   return candidates[0]?.[1];
 }
 
+/** The endpoint that carries IPv6's default route: as in Docker another one where the first has no IPv6. */
+export function gatewayEndpoint6(
+  context: Pick<InfrastructureContext, "networks">,
+  document: Pick<ContainerDocument, "endpoints">,
+): EndpointRecord | undefined {
+  const endpoints = Object.entries(document.endpoints).filter(([, { ipv6 }]) => ipv6 !== undefined);
+  return gatewayEndpoint(context, { endpoints: Object.fromEntries(endpoints) });
+}
+
+/** Of both families. */
+export const addressesOf = ({ address, ipv6 }: EndpointRecord): string[] => [address, ...(ipv6 ? [ipv6.address] : [])];
+
 /** Which adapter of a container has which address. */
 export function bindingsOf(
   { networks }: Pick<InfrastructureContext, "networks">,
   { endpoints, control }: Pick<ContainerDocument, "endpoints" | "control">,
 ): NetworkBinding[] {
-  const places = Object.values(endpoints).map(({ networkId, address, macAddress }) => ({
-    networkId,
-    address,
-    macAddress,
-  }));
+  const places = Object.values(endpoints).flatMap((endpoint) =>
+    addressesOf(endpoint).map((address) => ({
+      networkId: endpoint.networkId,
+      address,
+      macAddress: endpoint.macAddress,
+    })),
+  );
   if (places.some(({ macAddress }) => macAddress === control.macAddress)) return places;
   const { macAddress, address, networkId = networks.bridge.id } = control;
   return [{ macAddress, address, networkId }, ...places];
@@ -237,6 +266,6 @@ export function* addressesOn(table: ContainerTable, networkId: string): Generato
     // Documents without a network's id are of a time when there was one network.
     if ((document.control.networkId ?? networkId) === networkId) yield document.control.address;
     for (const endpoint of Object.values(document.endpoints))
-      if (endpoint.networkId === networkId) yield endpoint.address;
+      if (endpoint.networkId === networkId) yield* addressesOf(endpoint);
   }
 }

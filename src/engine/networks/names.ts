@@ -5,6 +5,7 @@ import type { Container } from "../containers/container.ts";
 import type { EndpointRecord } from "../containers/document.ts";
 import type { ContainerTable } from "../containers/table.ts";
 import { shortId } from "../identifiers.ts";
+import { addressesOf } from "./endpoints.ts";
 import { NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
 import { linksOf, parseLink } from "./surroundings.ts";
 
@@ -32,7 +33,7 @@ export function peersOf(table: ContainerTable, networkId: string): Peer[] {
   return table.all().flatMap((container): Peer[] => {
     const endpoint = container.isRunning ? endpointOn(container, networkId) : undefined;
     return endpoint
-      ? [{ names: dnsNames(container, endpoint).map((name) => name.toLowerCase()), addresses: [endpoint.address] }]
+      ? [{ names: dnsNames(container, endpoint).map((name) => name.toLowerCase()), addresses: addressesOf(endpoint) }]
       : [];
   });
 }
@@ -50,7 +51,7 @@ export function peerTable(
     for (const { name, alias } of [...linksOf(container.document), ...(endpoint.given.Links ?? []).map(parseLink)]) {
       const linked = table.all().find((other) => other.isRunning && (other.name === name || other.id.startsWith(name)));
       const place = linked && endpointOn(linked, network.id);
-      if (place) peers.push({ names: [alias.toLowerCase()], addresses: [place.address] });
+      if (place) peers.push({ names: [alias.toLowerCase()], addresses: addressesOf(place) });
     }
     return [{ name: network.name.toLowerCase(), peers }];
   });

@@ -1,26 +1,17 @@
 /** Checks a `docker network create`: everything in it is applied or refused. Texts are Docker's where it has one. */
 import { isIPv4 } from "node:net";
-import { NetworkError } from "../../network/contract.ts";
-import { firstAddress } from "../../network/free-subnet.ts";
-import {
-  contains,
-  formatIpv4,
-  formatSubnet,
-  overlaps,
-  parseIpv4,
-  parseSubnet,
-  type Subnet,
-} from "../../network/subnet.ts";
-import { isDefault } from "../containers/fields.ts";
 import type { NetworkCreateBody } from "../contract.ts";
 import { EngineError, invalid, notImplemented } from "../errors.ts";
 import { NAME_CHARACTERS } from "../identifiers.ts";
-import { type AddressBlock, NETWORK_OPTION } from "./network-record.ts";
+import { type BlockWish, checkBlocks } from "./address-blocks.ts";
+import { checkNetworkFields } from "./network-fields.ts";
+import { NETWORK_OPTION } from "./network-record.ts";
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const LONGEST_NAME = 200;
+/** RFC 8200, section 5. */
+const LOWEST_IPV6_MTU = 1280;
 const MTU_RANGE = { lowest: 68, highest: 9000 };
-const AUXILIARY_LIMIT = 1024;
 const BOOLEAN = new Set(["true", "false", "1", "0", ""]);
 
 /** Why other drivers have no place here. */
@@ -38,8 +29,9 @@ export interface NetworkWish {
   name: string;
   internal: boolean;
   attachable: boolean;
-  /** As the client gave it; without a subnet one is chosen. */
-  block: { subnet: Subnet | undefined; gateway?: string; ipRange?: string; auxiliary: Record<string, string> };
+  /** As the client gave them; without a subnet one is chosen. */
+  ipv4: BlockWish;
+  ipv6: BlockWish | undefined;
   options: Record<string, string>;
   labels: Record<string, string>;
   portGroup: string | undefined;
@@ -51,15 +43,9 @@ export function checkNetwork(body: NetworkCreateBody): NetworkWish {
   if (!NAME.test(name) || name.length > LONGEST_NAME)
     throw invalid(`invalid network name: ${JSON.stringify(name)}: only ${NAME_CHARACTERS} are allowed`);
   checkDriver(body.Driver);
-  if (body.Scope && body.Scope !== "local")
-    throw notImplemented(`network scope ${body.Scope} is not supported: there is no swarm here. Leave it out`);
-  if (body.Ingress) throw notImplemented("an ingress network is not supported: there is no swarm here. Leave it out");
-  if (body.ConfigOnly || !isDefault(body.ConfigFrom))
-    throw notImplemented("configuration-only networks are not supported: give each network its options itself");
+  checkNetworkFields(body);
   if (body.EnableIPv4 === false)
     throw notImplemented("a network without IPv4 is not supported: the control link of its containers uses IPv4");
-  if (body.EnableIPv6)
-    throw notImplemented("IPv6 is not supported on bridge networks yet: create the network without --ipv6");
   const options_ = options ?? {};
   checkOptions(options_);
   if (ipam?.Driver && ipam.Driver !== "default")
@@ -68,13 +54,17 @@ export function checkNetwork(body: NetworkCreateBody): NetworkWish {
     );
   if (Object.keys(ipam?.Options ?? {}).length > 0)
     throw notImplemented("IPAM options are not supported: give subnet, gateway and range instead");
-  const [config, ...more] = ipam?.Config ?? [];
-  if (more.length > 0) throw invalid("bridge driver doesn't support multiple subnets");
+  const blocks = checkBlocks(ipam?.Config ?? [], body.EnableIPv6 === true);
+  const mtu = options_[NETWORK_OPTION.mtu];
+  if (blocks.ipv6 && mtu !== undefined && Number(mtu) < LOWEST_IPV6_MTU)
+    throw invalid(
+      `network option ${NETWORK_OPTION.mtu}=${mtu} is too small for IPv6, which needs ${LOWEST_IPV6_MTU}: raise it, or leave out --ipv6`,
+    );
   return {
     name,
     internal: body.Internal === true,
     attachable: body.Attachable === true,
-    block: checkBlock(config ?? {}),
+    ...blocks,
     options: options_,
     labels: labels ?? {},
     portGroup: options_[NETWORK_OPTION.portGroup],
@@ -130,76 +120,5 @@ function checkOptions(options: Record<string, string>): void {
             .join(", ")}`,
         );
     }
-  }
-}
-
-type GivenBlock = NonNullable<NonNullable<NonNullable<NetworkCreateBody["IPAM"]>["Config"]>[number]>;
-
-function checkBlock(given: GivenBlock): NetworkWish["block"] {
-  const auxiliary = (given.AuxiliaryAddresses ?? {}) as Record<string, string>;
-  if (Object.keys(auxiliary).length > AUXILIARY_LIMIT)
-    throw invalid(`more than ${AUXILIARY_LIMIT} auxiliary addresses: give an --ip-range instead`);
-  if (!given.Subnet) {
-    if (given.IPRange || given.Gateway || Object.keys(auxiliary).length > 0)
-      throw invalid("invalid network config: ipam: subnet is required with gateway, ip-range and aux-address");
-    return { subnet: undefined, auxiliary: {} };
-  }
-  if (given.Subnet.includes(":"))
-    throw notImplemented("IPv6 is not supported on bridge networks yet: give an IPv4 subnet");
-  const subnet = translated(() => parseSubnet(given.Subnet ?? ""));
-  if (formatSubnet(subnet) !== given.Subnet)
-    throw invalid(`invalid network config:\ninvalid subnet ${given.Subnet}: it should be ${formatSubnet(subnet)}`);
-  const inside = (text: string, what: string): string => {
-    const address = parseIpv4(text);
-    if (address === undefined || !contains(subnet, address))
-      throw invalid(
-        `invalid network config:\ninvalid ${what} ${text}: parent subnet ${given.Subnet} doesn't contain it`,
-      );
-    if (address === subnet.first || address === subnet.last)
-      throw invalid(`invalid network config:\ninvalid ${what} ${text}: it is the network's or broadcast address`);
-    return text;
-  };
-  if (given.IPRange) {
-    const range = translated(() => parseSubnet(given.IPRange ?? ""));
-    if (!contains(subnet, range.first) || !contains(subnet, range.last))
-      throw invalid(
-        `invalid network config:\ninvalid ip-range ${given.IPRange}: parent subnet ${given.Subnet} doesn't contain it`,
-      );
-  }
-  for (const address of Object.values(auxiliary)) inside(address, "auxiliary address");
-  return {
-    subnet,
-    ...(given.Gateway ? { gateway: inside(given.Gateway, "gateway") } : {}),
-    ...(given.IPRange ? { ipRange: given.IPRange } : {}),
-    auxiliary,
-  };
-}
-
-/** The addresses of a new network. Throws EngineError with Docker's text when they overlap with another network's. */
-export function chooseBlock(wish: NetworkWish["block"], others: readonly Subnet[], choose: () => string): AddressBlock {
-  const { subnet: wanted, gateway, ipRange, auxiliary } = wish;
-  if (wanted && others.some((other) => overlaps(other, wanted)))
-    throw new EngineError("forbidden", "invalid pool request: Pool overlaps with other one on this address space");
-  const subnet = wanted ? formatSubnet(wanted) : choose();
-  const free = gateway ?? firstFree(subnet, ipRange, Object.values(auxiliary));
-  return { subnet, gateway: free, ...(ipRange ? { ipRange } : {}), auxiliary };
-}
-
-/** Docker takes the gateway from the ip-range when there is one. */
-function firstFree(subnet: string, ipRange: string | undefined, taken: readonly string[]): string {
-  const range = parseSubnet(ipRange ?? subnet);
-  const whole = parseSubnet(subnet);
-  const used = new Set(taken.map((text) => parseIpv4(text)));
-  for (let address = range.first; address <= range.last; address++)
-    if (address !== whole.first && address !== whole.last && !used.has(address)) return formatIpv4(address);
-  return firstAddress(subnet);
-}
-
-function translated<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof NetworkError) throw invalid(`invalid network config:\n${error.message}`);
-    throw error;
   }
 }

@@ -2,7 +2,7 @@
 
 /** One range of addresses: Docker's IPAM.Config entry. */
 export interface AddressBlock {
-  /** `172.18.0.0/16` */
+  /** `172.18.0.0/16`, `fd00:18::/64` */
   subnet: string;
   gateway: string;
   ipRange?: string;
@@ -28,6 +28,8 @@ export interface NetworkRecord {
   internal: boolean;
   attachable: boolean;
   ipv4?: AddressBlock;
+  /** Of a network with IPv6. */
+  ipv6?: AddressBlock;
   options: Record<string, string>;
   labels: Record<string, string>;
 }

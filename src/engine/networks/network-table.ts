@@ -1,7 +1,9 @@
 /** All networks of the VCH: their records, and the gateway that this process is on each of them. */
+import { type IpNetwork, parseNetwork } from "../../format/ip-address.ts";
 import type {
   AddressBinding,
   AddressLease,
+  AddressPool,
   BridgeNetwork,
   NameLookup,
   OpenBridgeNetwork,
@@ -10,14 +12,14 @@ import type {
 } from "../../network/contract.ts";
 import { NetworkError } from "../../network/contract.ts";
 import { freeSubnet, machineSubnets } from "../../network/free-subnet.ts";
-import { parseSubnet, type Subnet } from "../../network/subnet.ts";
 import { conflict, EngineError, invalid, notFound } from "../errors.ts";
 import type { GuestLinks } from "../guests/guest-links.ts";
 import { newId } from "../identifiers.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { OperationQueue } from "../waiting.ts";
 import { PREDEFINED } from "./default-networks.ts";
-import { checkNetwork, chooseBlock, type NetworkWish } from "./network-options.ts";
+import { type BlockWish, chooseBlock } from "./address-blocks.ts";
+import { checkNetwork, type NetworkWish } from "./network-options.ts";
 import { type AddressBlock, NETWORK_OPTION, type NetworkRecord, prefixLengthOf } from "./network-record.ts";
 import type { NetworkStore } from "./network-store.ts";
 import type { PortGroups } from "./port-groups.ts";
@@ -186,7 +188,12 @@ export class NetworkTable {
     if (existing.length >= NETWORK_LIMIT)
       throw new EngineError("forbidden", `there are ${NETWORK_LIMIT} networks already: remove one first`);
     const id = newId();
-    const subnets = existing.flatMap((record): Subnet[] => (record.ipv4 ? [parseSubnet(record.ipv4.subnet)] : []));
+    const subnets = existing.flatMap(({ ipv4, ipv6 }): IpNetwork[] =>
+      [ipv4, ipv6].flatMap((block) => (block && parseNetwork(block.subnet)) ?? []),
+    );
+    const { owner } = this.#options;
+    const block = (family: 4 | 6, wanted: BlockWish): AddressBlock =>
+      chooseBlock(wanted, subnets, () => freeSubnet(family, [...subnets, ...machineSubnets()], owner));
     return {
       version: 1,
       id,
@@ -197,7 +204,8 @@ export class NetworkTable {
       ...this.#options.portGroups.choose({ id, name }, wish.portGroup, existing),
       internal: wish.internal,
       attachable: wish.attachable,
-      ipv4: chooseBlock(wish.block, subnets, () => freeSubnet([...subnets, ...machineSubnets()])),
+      ipv4: block(4, wish.ipv4),
+      ...(wish.ipv6 ? { ipv6: block(6, wish.ipv6) } : {}),
       options: wish.options,
       labels: wish.labels,
     };
@@ -217,12 +225,23 @@ export class NetworkTable {
   #openBridge(record: NetworkRecord): Promise<BridgeNetwork> {
     const { owner, linkPort, portGroups, openBridgeNetwork, addressesInUse, log } = this.#options;
     const block = blockOf(record);
+    const { ipv6 } = record;
     const masquerade = record.options[NETWORK_OPTION.masquerade];
     return openBridgeNetwork({
       owner,
       interfaceName: record === this.bridge ? this.#options.interfaceName : portGroups.interfaceOf(record),
       subnet: block.subnet,
       gateway: block.gateway,
+      ...(ipv6
+        ? {
+            ipv6: {
+              subnet: ipv6.subnet,
+              gateway: ipv6.gateway,
+              reserved: Object.values(ipv6.auxiliary),
+              leaseRange: ipv6.ipRange,
+            },
+          }
+        : {}),
       allowedPorts: [linkPort],
       internal: record.internal,
       masquerade: masquerade === undefined || ["true", "1", ""].includes(masquerade),
@@ -248,12 +267,20 @@ export class NetworkTable {
     this.#records.delete(record.id);
   }
 
-  /** A free address of a network, or exactly this one, kept until released. Throws EngineError. */
+  /** A free IPv4 address of a network, or exactly this one, kept until released. Throws EngineError. */
   lease(record: NetworkRecord, address?: string): AddressLease {
-    const gateway = this.#gateways.get(record.id);
-    if (!gateway) throw new EngineError("unavailable", `the endpoint is not on network ${record.name}: see its log`);
+    return this.#lease(record, this.#gateways.get(record.id)?.bridge.addresses, address);
+  }
+
+  /** The same for IPv6; undefined when the network has none. */
+  lease6(record: NetworkRecord, address?: string): AddressLease | undefined {
+    return record.ipv6 && this.#lease(record, this.#gateways.get(record.id)?.bridge.addresses6, address);
+  }
+
+  #lease(record: NetworkRecord, pool: AddressPool | undefined, address: string | undefined): AddressLease {
+    if (!pool) throw new EngineError("unavailable", `the endpoint is not on network ${record.name}: see its log`);
     try {
-      return gateway.bridge.addresses.lease(address);
+      return pool.lease(address);
     } catch (error) {
       throw asEngineError(error);
     }

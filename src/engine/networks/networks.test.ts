@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import type { ContainerCreateBody, Filters } from "../contract.ts";
 import { type Fixture, openEngine } from "../testing/engine-fixture.ts";
 import { FakeVSphere } from "../testing/fake-vsphere.ts";
+import { defaultNetworks } from "./default-networks.ts";
 
 const open: Fixture[] = [];
 afterEach(async () => {
@@ -54,7 +55,7 @@ test("names and pools are refused as Docker refuses them", async () => {
   );
   await expect(
     create({ Name: "two", IPAM: { Driver: "default", Config: [{ Subnet: "10.81.0.0/24", Gateway: "10.82.0.1" }] } }),
-  ).rejects.toThrow("parent subnet 10.81.0.0/24 doesn't contain it");
+  ).rejects.toThrow("parent subnet 10.81.0.0/24 doesn't contain this address");
 });
 
 test("gateway, ip-range and auxiliary addresses count", async () => {
@@ -210,4 +211,98 @@ test("options of an endpoint are applied or refused", async () => {
   await expect(
     engine.containers.create("x", sleeper({ NetworkingConfig: { EndpointsConfig: { bridge: { Aliases: ["a"] } } } })),
   ).rejects.toThrow("only supported for user-defined networks");
+});
+
+const ipam = (...Config: Record<string, unknown>[]) => ({ IPAM: { Driver: "default", Config } }) as object;
+
+test("a network with IPv6 gives both addresses, names both, and has another default route", async () => {
+  const vsphere = new FakeVSphere();
+  const { engine } = await engineOver(vsphere);
+  const blocks = [
+    { Subnet: "10.84.0.0/24" },
+    {
+      Subnet: "fd00:84::/64",
+      Gateway: "fd00:84::ff",
+      IPRange: "fd00:84::100/120",
+      AuxiliaryAddresses: { r: "fd00:84::100" },
+    },
+  ];
+  await engine.networks.create({ Name: "dual", EnableIPv6: true, ...ipam(...blocks) });
+  const network = await engine.networks.inspect("dual", { verbose: false });
+  expect(network).toMatchObject({ EnableIPv4: true, EnableIPv6: true });
+  expect(network.IPAM?.Config).toEqual([{ Subnet: "10.84.0.0/24", Gateway: "10.84.0.1" }, blocks[1] ?? {}]);
+  const { Id } = await engine.containers.create("box", sleeper(onNetworks("dual")));
+  await engine.containers.start(Id);
+  const { NetworkSettings } = await engine.containers.inspect("box", { size: false });
+  expect(NetworkSettings?.Networks?.dual).toMatchObject({
+    GlobalIPv6Address: "fd00:84::101",
+    GlobalIPv6PrefixLen: 64,
+    IPv6Gateway: "fd00:84::ff",
+  });
+  const { Containers = {} } = await engine.networks.inspect("dual", { verbose: false });
+  expect(Containers?.[Id]).toMatchObject({ IPv6Address: "fd00:84::101/64" });
+  await engine.networks.create({ Name: "plain" });
+  await engine.networks.connect("plain", "box", { GwPriority: 9 });
+  const told = vsphere.told.filter(({ op }) => op === "configureNetwork").at(-1) as unknown as {
+    network: { interfaces: { gateway?: string; gateway6?: string; addresses: { address: string }[] }[] };
+  };
+  const [first, second] = told.network.interfaces;
+  expect(first?.addresses.map(({ address }) => address)).toContain("fd00:84::101");
+  expect([first?.gateway, first?.gateway6]).toEqual([undefined, "fd00:84::ff"]);
+  expect([second?.gateway6, second?.addresses.length]).toEqual([undefined, 1]);
+});
+
+test("IPv6 addresses are chosen, kept and refused as IPv4's are", async () => {
+  const vsphere = new FakeVSphere();
+  const { engine } = await engineOver(vsphere);
+  await engine.networks.create({ Name: "chosen", EnableIPv6: true });
+  const [, block] = (await engine.networks.inspect("chosen", { verbose: false })).IPAM?.Config ?? [];
+  expect(block?.Subnet).toMatch(/^fd[0-9a-f]{2}:.*\/64$/);
+  await engine.networks.create({ Name: "dual", EnableIPv6: true, ...ipam({ Subnet: "fd00:85::/64" }) });
+  await engine.networks.create({ Name: "plain" });
+  const create = (network: string, IPv6Address: string) =>
+    engine.containers.create(
+      undefined,
+      sleeper({
+        HostConfig: { NetworkMode: network },
+        NetworkingConfig: { EndpointsConfig: { [network]: { IPAMConfig: { IPv6Address } } } },
+      }),
+    );
+  await create("dual", "fd00:85:0::9");
+  // Stopped containers keep theirs, also for another engine.
+  const { engine: next } = await engineOver(vsphere);
+  await expect(create("dual", "fd00:85::9")).rejects.toThrow("Address already in use");
+  await expect(create("dual", "fd00:86::9")).rejects.toThrow("does not belong to any of this network's subnets");
+  await expect(create("dual", "10.1.1.1")).rejects.toThrow("invalid IPv6 address");
+  await expect(create("plain", "fd00:85::10")).rejects.toThrow("has no IPv6");
+  expect((await next.networks.inspect("dual", { verbose: false })).EnableIPv6).toBe(true);
+});
+
+test("blocks of addresses are refused as Docker refuses them", async () => {
+  const { engine } = await engineOver();
+  const refused = async (more: object, text: string): Promise<void> =>
+    expect(engine.networks.create({ Name: "n", EnableIPv6: true, ...more })).rejects.toThrow(text);
+  await refused(ipam({ Subnet: "fd00:1::/64" }, { Subnet: "fd00:2::/64" }), "doesn't support multiple subnets");
+  await refused({ EnableIPv6: false, ...ipam({ Subnet: "fd00:1::/64" }) }, "Add --ipv6");
+  await refused({ EnableIPv4: false }, "without IPv4 is not supported");
+  await refused(ipam({ Subnet: "fd00:1::1/64" }), "invalid subnet fd00:1::1/64: it should be fd00:1::/64");
+  await refused(ipam({ Subnet: "nonsense" }), "invalid subnet nonsense: invalid CIDR block notation");
+  await refused(ipam({ Subnet: "fd00:1::/64", Gateway: "10.0.0.1" }), "parent subnet is an IPv6 block");
+  await refused(ipam({ Subnet: "fd00:1::/64", Gateway: "fd00:1::" }), "it is the network's address");
+  await refused(
+    ipam({ Subnet: "10.85.0.0/24", IPRange: "10.85.0.0/16", AuxiliaryAddresses: { a: "10.86.0.1" } }),
+    "invalid ip-range 10.85.0.0/16: CIDR block is bigger than its parent subnet 10.85.0.0/24\ninvalid auxiliary address 10.86.0.1: parent subnet 10.85.0.0/24 doesn't contain this address",
+  );
+  await refused(ipam({ Subnet: "10.85.0.0/24", IPRange: "10.87.0.0/25" }), "doesn't contain ip-range");
+  await refused(ipam({ Gateway: "10.85.0.1" }), "subnet is required");
+  await refused({ Options: { "com.docker.network.driver.mtu": "1000" } }, "too small for IPv6");
+  await engine.networks.create({ Name: "one", EnableIPv6: true, ...ipam({ Subnet: "fd00:1::/64" }) });
+  await refused(ipam({ Subnet: "fd00:1::/80" }), "Pool overlaps with other one");
+});
+
+test("the default bridge has IPv6 when it was given some", () => {
+  const bridge = { network: "bridge", subnet: "10.9.0.0/16", gateway: "10.9.0.1" };
+  expect(defaultNetworks("v", bridge, "").bridge.ipv6).toBeUndefined();
+  const ipv6 = { subnet: "fd00:9::/64", gateway: "fd00:9::1" };
+  expect(defaultNetworks("v", { ...bridge, ipv6 }, "").bridge.ipv6).toEqual({ ...ipv6, auxiliary: {} });
 });

@@ -10,7 +10,7 @@ import {
   networkConfiguration,
 } from "../containers/guest-network.ts";
 import type { InfrastructureContext } from "../context.ts";
-import { gatewayEndpoint } from "./endpoints.ts";
+import { addressesOf, gatewayEndpoint, gatewayEndpoint6 } from "./endpoints.ts";
 import { mtuOf, type NetworkRecord } from "./network-record.ts";
 import { blockOf, networkPrefixLength } from "./network-table.ts";
 
@@ -35,6 +35,7 @@ export function networkSurroundings(context: InfrastructureContext, document: Co
     bridge: { id: networks.bridge.id, ...factsOf(networks.bridge) },
     facts,
     gatewayEndpoint: gatewayEndpoint(context, document),
+    gatewayEndpoint6: gatewayEndpoint6(context, document),
     linkPort: links.port,
     links: linkedHosts(context, document),
   };
@@ -47,9 +48,9 @@ function linkedHosts({ table, networks }: InfrastructureContext, document: Conta
   return linksOf(document).flatMap(({ name, alias }) => {
     const other = table.all().find((container) => container.name === name || container.id === name);
     const endpoint = other?.document.endpoints[networks.bridge.name];
-    return endpoint && other
-      ? [{ address: endpoint.address, names: [...new Set([alias, other.id.slice(0, 12), other.name])] }]
-      : [];
+    if (!endpoint || !other) return [];
+    const names = [...new Set([alias, other.id.slice(0, 12), other.name])];
+    return addressesOf(endpoint).map((address) => ({ address, names }));
   });
 }
 

@@ -129,6 +129,14 @@ function fakeBridge({ interfaceName, subnet, gateway, ...options }: BridgeNetwor
       leaseRange: options.leaseRange,
       inUse: options.addressesInUse,
     }),
+    addresses6:
+      options.ipv6 &&
+      createAddressPool({
+        subnet: options.ipv6.subnet,
+        reserved: [options.ipv6.gateway, ...(options.ipv6.reserved ?? [])],
+        leaseRange: options.ipv6.leaseRange,
+        inUse: options.addressesInUse,
+      }),
     bind: async () => undefined,
     unbind: async () => undefined,
     publish: async (endpoint) => {

@@ -159,14 +159,15 @@ export class HostNetwork {
 
   /**
    * What a vSwitch holds a guest to. A locked port takes frames from its own address only, which is written down here
-   * instead of learned; without flooding it gets no frames that are for others. (Locked ports need Linux 5.18.)
+   * instead of learned; without flooding it gets no frames that are for others. (Locked ports need Linux 5.18.) Hairpin is
+   * for a guest that calls itself by a published port: where br_netfilter is on, the frame is sent back inside of the bridge.
    */
   #guard({ tap, portGroup, macAddress }: TapAttachment): string[] {
     const { forgedTransmits, allowPromiscuous } = this.#security.get(portGroup) ?? NOTHING_ALLOWED;
     const flood = allowPromiscuous || forgedTransmits ? "on" : "off";
     if (forgedTransmits) return [`link set dev ${tap} learning on locked off flood ${flood}`];
     return [
-      `link set dev ${tap} learning off locked on flood ${flood}`,
+      `link set dev ${tap} learning off locked on flood ${flood} hairpin on`,
       `fdb replace ${macAddress} dev ${tap} master static`,
     ];
   }
