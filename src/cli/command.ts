@@ -1,3 +1,4 @@
+import { isAbsolute, relative } from "node:path";
 import { Command } from "commander";
 import { DEFAULT_STATE_DIRECTORY } from "../machine/paths.ts";
 
@@ -13,6 +14,13 @@ export class CommandError extends Error {
 }
 
 export const stateDirectoryDefault = (): string => process.env.VCH_STATE ?? DEFAULT_STATE_DIRECTORY;
+
+/** This program as it can be called from here. */
+export function programName(): string {
+  if (Bun.which("vch") === process.execPath) return "vch";
+  const path = relative(process.cwd(), process.execPath);
+  return path.startsWith("..") || isAbsolute(path) ? process.execPath : path;
+}
 
 /** A command with the option that nearly all share. */
 export function stateCommand(name: string, description: string): Command {

@@ -34,14 +34,20 @@ export function commandLine(): Command {
   program.addCommand(caCommand());
   program.addCommand(roleCommand());
   program.addCommand(versionCommand());
+  // A repeatable option begins as an empty list, which is none for whoever reads the help.
+  for (const { options } of everyCommand(program))
+    for (const option of options)
+      if (Array.isArray(option.defaultValue) && option.defaultValue.length === 0)
+        option.defaultValueDescription = "none";
   return program;
 }
+
+const everyCommand = (command: Command): Command[] => [command, ...command.commands.flatMap(everyCommand)];
 
 /** Runs the command line and answers the exit code: 0 done, 1 failed, 2 wrong use. */
 export async function runCommandLine(commandArguments: string[]): Promise<number> {
   const program = commandLine();
-  for (const command of [program, ...program.commands, ...program.commands.flatMap((parent) => parent.commands)])
-    command.exitOverride();
+  for (const command of everyCommand(program)) command.exitOverride();
   try {
     await program.parseAsync(commandArguments, { from: "user" });
     return Number(process.exitCode ?? 0);

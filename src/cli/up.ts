@@ -1,9 +1,9 @@
 import type { Command } from "commander";
-import { statePaths } from "../machine/paths.ts";
+import { DEFAULT_STATE_DIRECTORY, statePaths } from "../machine/paths.ts";
 import type { SettingsChoices } from "../machine/settings.ts";
 import { checkExternalTarget, requireTarget, resolveTarget } from "../machine/target.ts";
 import { bringUp } from "../machine/up.ts";
-import { parseListenAddress, parseWholeNumber, stateCommand } from "./command.ts";
+import { parseListenAddress, parseWholeNumber, programName, stateCommand } from "./command.ts";
 import { environmentLines } from "./env.ts";
 import { addTargetOptions, type TargetOptions, targetRequest } from "./target-options.ts";
 
@@ -87,6 +87,7 @@ export function upCommand(): Command {
       });
       console.error("\nPoint the docker CLI at it:\n");
       console.log(environmentLines(settings, paths.clientCertificates));
-      console.error('\nor: eval "$(vch env)"');
+      const state = paths.root === DEFAULT_STATE_DIRECTORY ? "" : ` --state ${paths.root}`;
+      console.error(`\nor: eval "$(${programName()} env${state})"`);
     });
 }

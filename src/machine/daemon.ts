@@ -20,7 +20,7 @@ export interface DaemonRecord {
 }
 
 /** How long a starting process may take until it says that it is ready. */
-const READY_TIMEOUT_MILLISECONDS = 60_000;
+const READY_TIMEOUT_MILLISECONDS = 180_000;
 /** How long a process may take to end after SIGTERM before it gets SIGKILL. */
 export const STOP_TIMEOUT_MILLISECONDS = 30_000;
 /** How often to look whether a process that is not our child has ended. */
