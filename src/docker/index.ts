@@ -3,6 +3,7 @@ import type { Engine } from "../engine/contract.ts";
 import { dockerApi } from "./app.ts";
 import type { ApiInfo, ApiLog } from "./environment.ts";
 import { messageOf } from "./errors.ts";
+import { pingAnswers } from "./ping.ts";
 import { type ListenerAddress, type ListenerOptions, startHttpServer } from "./http/server.ts";
 
 export type { ApiInfo, ApiLog } from "./environment.ts";
@@ -29,6 +30,7 @@ export async function serveDockerApi(options: DockerApiOptions): Promise<DockerA
   const server = await startHttpServer({
     listeners: options.listeners,
     handler: dockerApi({ engine, apiInfo, log }),
+    ready: pingAnswers(apiInfo),
     onError: (error) => log("error", "connection failed", { error: messageOf(error) }),
   });
   return { addresses: server.addresses, close: () => server.close() };

@@ -9,6 +9,8 @@ import { apiDocument } from "../../src/docker/openapi/document.ts";
 import { BUILD_FIELDS } from "../../src/engine/build/fields.ts";
 import { CONTAINER_FIELDS, type FieldRule } from "../../src/engine/containers/fields.ts";
 import { ENDPOINT_FIELDS, NETWORK_FIELDS } from "../../src/engine/networks/network-fields.ts";
+import { MINIMUM_API_VERSION } from "../../src/docker/api-version.ts";
+import { ABSENT_FAMILIES, OPERATION_TESTS, SINCE } from "./operation-tests.ts";
 import { startServer } from "./server-fixture.ts";
 
 export const PAGE = join(import.meta.dir, "../../docs/docker-api.md");
@@ -22,6 +24,8 @@ export interface Operation {
   path: string;
   /** Undefined for one that works; else why it does not, in the endpoint's own words. */
   refusal: string | undefined;
+  /** What it says is what a Docker engine says that is in no swarm and has no plugins. */
+  absentFamily: boolean;
   /** The endpoint knows no such path. */
   missing: boolean;
 }
@@ -45,7 +49,16 @@ export async function operations(): Promise<Operation[]> {
   return found;
 }
 
-async function answer(unix: string, method: string, path: string): Promise<Pick<Operation, "refusal" | "missing">> {
+type Answer = Pick<Operation, "refusal" | "missing" | "absentFamily">;
+const WORKS: Answer = { refusal: undefined, missing: false, absentFamily: false };
+/** Docker's own words for what is not there. */
+const ABSENT = [
+  /^This node is not a swarm manager\./,
+  /^This node is not part of a swarm$/,
+  /^plugin "absent" not found$/,
+];
+
+async function answer(unix: string, method: string, path: string): Promise<Answer> {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), ANSWER_LIMIT_MILLISECONDS);
   try {
@@ -55,14 +68,15 @@ async function answer(unix: string, method: string, path: string): Promise<Pick<
       signal: abort.signal,
       ...(method === "POST" || method === "PUT" ? { body: "{}", headers: { "content-type": "application/json" } } : {}),
     });
-    if (response.ok) return { refusal: undefined, missing: false };
+    if (response.ok) return WORKS;
     const text = await response.text();
     const message = text.startsWith("{") ? String((JSON.parse(text) as { message?: unknown }).message) : text;
-    if (message === "page not found") return { refusal: undefined, missing: true };
-    const isRefusal = response.status === 501 || response.status === 503 || message.startsWith('plugin "absent"');
-    return { refusal: isRefusal ? message : undefined, missing: false };
+    if (message === "page not found") return { ...WORKS, missing: true };
+    const absentFamily = ABSENT.some((words) => words.test(message));
+    const isRefusal = absentFamily || response.status === 501 || response.status === 503;
+    return { refusal: isRefusal ? message : undefined, missing: false, absentFamily };
   } catch (error) {
-    if (abort.signal.aborted) return { refusal: undefined, missing: false };
+    if (abort.signal.aborted) return WORKS;
     throw error;
   } finally {
     clearTimeout(timer);
@@ -79,11 +93,22 @@ const fieldTable = (fields: readonly FieldRule[]): string =>
     fields.map(({ field, treatment, note }) => [`\`${field}\``, treatment, cell(note)]),
   );
 
+function described({ refusal, absentFamily }: Operation): string {
+  if (refusal === undefined) return "works";
+  if (!absentFamily) return `refused: ${cell(refusal)}`;
+  return refusal.startsWith("plugin") ? "as Docker without plugins: not found" : "as Docker without swarm: 503";
+}
+
+/** What shows that an operation works, or what it answers instead. */
+export const testsOf = ({ name, refusal }: Operation): readonly string[] =>
+  refusal === undefined ? (OPERATION_TESTS[name] ?? []) : ABSENT_FAMILIES;
+
 /** The whole page. */
 export async function apiPage(): Promise<string> {
   const all = await operations();
   const { version } = (await apiDocument()).info;
-  const refused = all.filter(({ refusal }) => refusal !== undefined).length;
+  const works = all.filter(({ refusal }) => refusal === undefined).length;
+  const absent = all.filter(({ absentFamily }) => absentFamily).length;
   return `# The Docker API, operation by operation
 
 Made by \`bun tests/docker/api-page.ts\` from what the endpoint answers and from the tables that the engine works by; a test
@@ -91,14 +116,20 @@ compares. Nothing is accepted and ignored: what is not done is refused, with the
 
 ## Operations
 
-API version ${version}: ${all.length} operations, of which ${all.length - refused} work and ${refused} are refused.
+API version ${version} has ${all.length} operations. ${works} work. ${absent} of swarm and of plugins answer in the words of a Docker engine that is in no
+swarm and has no plugins ("as Docker without swarm", "as Docker without plugins"). ${all.length - works - absent} are refused. So ${works + absent} answer as a single Docker engine without swarm
+and plugins does.
+
+Clients negotiate any API version from 1.24 on; "since" is the version in which Docker got the operation. Tests are named by file, below \`tests\`, and title.
 
 ${table(
-  ["operation", "request", "answer"],
-  all.map(({ name, method, path, refusal }) => [
-    name,
-    `\`${method} ${path}\``,
-    refusal === undefined ? "works" : `refused: ${cell(refusal)}`,
+  ["operation", "request", "since", "answer", "shown by"],
+  all.map((operation) => [
+    operation.name,
+    `\`${operation.method} ${operation.path}\``,
+    operation.refusal === undefined ? `1.${SINCE[operation.name] ?? MINIMUM_API_VERSION}` : "",
+    described(operation),
+    testsOf(operation).map(cell).join("; "),
   ]),
 )}
 

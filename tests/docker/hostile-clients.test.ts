@@ -182,21 +182,29 @@ describe("limits", () => {
     await fixture.engine.containers.remove(Id, { force: true, volumes: false, link: false });
   });
 
-  test("connections beyond the limit are told so; a closed one makes room", async () => {
+  test("connections beyond the limit take the place of silent ones, and are told so while all are at work", async () => {
     const path = join(fixture.directory, "limited.sock");
     const server: HttpServer = await startHttpServer({
       listeners: [{ kind: "unix", path, mode: 0o600 }],
-      handler: () => new Response("ok"),
+      handler: ({ url }) => (url.endsWith("/wait") ? new Promise<Response>(() => undefined) : new Response("ok")),
       onError: () => undefined,
       maxConnections: 2,
     });
-    const first = await connect({ path });
-    await connect({ path });
+    const get = (target: string): string => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`;
+    const silent = await connect({ path });
+    const busy = await connect({ path });
+    busy.socket.write(get("/wait"));
+    const third = await connect({ path });
+    expect(await silent.closed).toBe("");
+    third.socket.write(get("/"));
+    while (!third.received().endsWith("ok")) await Bun.sleep(5);
+    third.socket.write(get("/wait"));
+    await Bun.sleep(50);
     expect(status(await (await connect({ path })).closed)).toBe(503);
-    first.socket.terminate();
-    await Bun.sleep(20);
+    third.socket.terminate();
+    while (server.connections > 1) await Bun.sleep(5);
     const next = await connect({ path });
-    next.socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    next.socket.write(get("/"));
     next.socket.shutdown();
     expect(status(await next.closed)).toBe(200);
     await server.close();

@@ -13,11 +13,22 @@ import {
 import { ProtocolError } from "./protocol-error.ts";
 import { RequestBody } from "./request-body.ts";
 import { parseRequestHead, type RequestHead } from "./request-head.ts";
-import { CONTINUE, hijackHead, isStreamed, refusal, writeResponse } from "./response-writer.ts";
+import {
+  CONTINUE,
+  hijackHead,
+  isStreamed,
+  type ReadyAnswer,
+  readyResponse,
+  refusal,
+  writeResponse,
+} from "./response-writer.ts";
 import { type Transport, WriteFailed } from "./transport.ts";
 
 /** The application: Hono's `fetch`. */
 export type RequestHandler = (request: Request, environment: { exchange: Exchange }) => Response | Promise<Response>;
+
+/** What can be answered from the request line alone, without the application; undefined for everything else. */
+export type ReadyAnswers = (method: string, target: string) => ReadyAnswer | undefined;
 
 const HEAD_END = "\r\n\r\n";
 const EMPTY_LINE_BEFORE_HEAD = 2;
@@ -26,6 +37,7 @@ export interface ConnectionOptions {
   transport: Transport;
   peer: Peer;
   handler: RequestHandler;
+  ready?: ReadyAnswers | undefined;
   /** Told of failures that no client can be told of. */
   onError(error: unknown): void;
 }
@@ -52,6 +64,11 @@ export class Connection {
   /** Nothing is under way: the connection may be closed without harm. */
   get idle(): boolean {
     return this.#state !== "busy";
+  }
+
+  /** It waits for a request: closing it costs its client no more than another connection. */
+  get waiting(): boolean {
+    return this.#state === "idle" || this.#state === "head";
   }
 
   /** Serves until the connection ends. Never rejects. */
@@ -126,6 +143,12 @@ export class Connection {
     this.#deadline = undefined;
 
     const { transport, handler, peer } = this.options;
+    const ready = head.framing.kind === "none" ? this.options.ready?.(head.method, head.target) : undefined;
+    if (ready !== undefined) {
+      const keepAlive = head.keepAlive && !this.#closing && !this.reader.ended;
+      await transport.write(readyResponse(ready, head.method, keepAlive));
+      return keepAlive;
+    }
     const body = new RequestBody(this.reader, head.framing, async () => {
       if (head.expectsContinue) await transport.write(CONTINUE);
     });

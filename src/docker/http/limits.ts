@@ -32,7 +32,10 @@ export const DEADLINE_CHECK_INTERVAL_MS = 1_000;
 /** An unread request body of at most this size is skipped to keep the connection; a longer one costs the connection. */
 export const MAX_SKIPPED_BODY_BYTES = 256 * 1024;
 
-/** Open connections of one server; the next ones are answered 503 and closed. */
+/**
+ * Open connections of one server. One more takes the place of the connection that has waited longest for a request; while requests
+ * are under way on all of them, it is answered 503 and closed.
+ */
 export const MAX_CONNECTIONS = 4096;
 
 /** Milliseconds that running requests get to end when the server closes. */

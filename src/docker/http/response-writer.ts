@@ -71,6 +71,21 @@ export function refusal(status: number, message: string): Uint8Array {
   );
 }
 
+/** A 200 answer that is always the same. */
+export interface ReadyAnswer {
+  headers: readonly (readonly [name: string, value: string])[];
+  body: string;
+}
+
+/** The whole of it in one piece. Headers other than the server's own are written as they are given. */
+export function readyResponse(answer: ReadyAnswer, method: string, keepAlive: boolean): Uint8Array {
+  let text = "HTTP/1.1 200 OK\r\n";
+  for (const [name, value] of answer.headers) text += `${name}: ${value}\r\n`;
+  text += `Date: ${new Date().toUTCString()}\r\nContent-Length: ${Buffer.byteLength(answer.body)}\r\n`;
+  if (!keepAlive) text += "Connection: close\r\n";
+  return encoder.encode(`${text}\r\n${method === "HEAD" ? "" : answer.body}`);
+}
+
 export const CONTINUE = encoder.encode("HTTP/1.1 100 Continue\r\n\r\n");
 
 async function writeStream(transport: Transport, body: ReadableStream<Uint8Array>, chunked: boolean): Promise<void> {

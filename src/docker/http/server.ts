@@ -1,7 +1,7 @@
 /** Listens on unix sockets and on TCP with mutual TLS, and gives every connection to the application. */
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
 import type { Socket, TCPSocketListener, UnixSocketListener } from "bun";
-import { Connection, type RequestHandler } from "./connection.ts";
+import { Connection, type ReadyAnswers, type RequestHandler } from "./connection.ts";
 import type { Peer } from "./exchange.ts";
 import { CLOSE_GRACE_MS, DEADLINE_CHECK_INTERVAL_MS, MAX_CONNECTIONS } from "./limits.ts";
 import { Transport } from "./transport.ts";
@@ -22,6 +22,7 @@ export type ListenerOptions =
 export interface HttpServerOptions {
   listeners: readonly ListenerOptions[];
   handler: RequestHandler;
+  ready?: ReadyAnswers;
   onError(error: unknown): void;
   maxConnections?: number;
 }
@@ -57,9 +58,11 @@ class Server implements HttpServer {
   readonly #socketPaths: { path: string; inode: number }[] = [];
   readonly #open = new Set<Connection>();
   readonly #deadlines: Timer;
+  readonly #limit: number;
   #onEmpty: (() => void) | undefined;
 
   constructor(readonly options: HttpServerOptions) {
+    this.#limit = options.maxConnections ?? connectionLimit();
     this.#deadlines = setInterval(() => {
       const now = performance.now();
       for (const connection of this.#open) connection.checkDeadline(now);
@@ -153,11 +156,13 @@ class Server implements HttpServer {
       transport: new Transport(socket),
       peer,
       handler: this.options.handler,
+      ready: this.options.ready,
       onError: this.options.onError,
     });
     socket.data = { connection, authorised: false };
+    if (this.#open.size >= this.#limit) this.#makeRoom();
     this.#open.add(connection);
-    if (this.#open.size > (this.options.maxConnections ?? MAX_CONNECTIONS)) {
+    if (this.#open.size > this.#limit) {
       if (kind === "tls") connection.options.transport.destroy();
       else void connection.refuse(503, "too many connections to this endpoint: close some and try again");
       return;
@@ -185,11 +190,27 @@ class Server implements HttpServer {
     void connection.serve();
   }
 
+  /** Closes the connection that has waited longest for a request, so that nobody can keep others out with silent ones. */
+  #makeRoom(): void {
+    for (const connection of this.#open) {
+      if (!connection.waiting) continue;
+      connection.options.transport.destroy();
+      this.#open.delete(connection);
+      return;
+    }
+  }
+
   #forget(connection: Connection): void {
     connection.closed();
     this.#open.delete(connection);
     if (this.#open.size === 0) this.#onEmpty?.();
   }
+}
+
+/** Half of the files that this process may have open, if that is less than the server's own limit. */
+function connectionLimit(): number {
+  const files = Number(/^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1]);
+  return Number.isInteger(files) ? Math.min(MAX_CONNECTIONS, Math.floor(files / 2)) : MAX_CONNECTIONS;
 }
 
 function clientCertificate(socket: Socket<Accepted>): { commonName?: string } | undefined {

@@ -19,15 +19,27 @@ export function eventStreamType(accept: string | undefined, version: ApiVersion)
 }
 
 export function eventsResponse(events: AsyncIterable<DockerEvent>, version: ApiVersion, type: string): Response {
-  const encoder = new TextEncoder();
   const prefix = type === JSON_SEQUENCE ? RECORD_SEPARATOR : "";
-  async function* lines(): AsyncGenerator<Uint8Array> {
+  async function* chunks(): AsyncGenerator<Uint8Array> {
     for await (const event of events) {
       if (version < IMAGE_CREATE_SINCE && event.Type === "image" && event.Action === "create") continue;
-      yield encoder.encode(`${prefix}${eventJson(event, version)}\n`);
+      yield encoded(event, version, prefix);
     }
   }
-  return streamed(lines(), { "content-type": type });
+  return streamed(chunks(), { "content-type": type });
+}
+
+const encoder = new TextEncoder();
+/** The lines of events that went out already: with many listeners, each line is made once. */
+const lines = new WeakMap<DockerEvent, Map<string, Uint8Array>>();
+
+function encoded(event: DockerEvent, version: ApiVersion, prefix: string): Uint8Array {
+  const known = lines.get(event) ?? new Map<string, Uint8Array>();
+  const key = `${version < CURRENT_SHAPE_SINCE}${prefix}`;
+  const line = known.get(key) ?? encoder.encode(`${prefix}${eventJson(event, version)}\n`);
+  if (known.size === 0) lines.set(event, known);
+  known.set(key, line);
+  return line;
 }
 
 /** `timeNano` exceeds what a JavaScript number holds exactly, so it is written as raw digits. */

@@ -45,10 +45,8 @@ export function containerStreamRoutes({ engine }: RouterOptions): Hono<ApiEnviro
   app.get("/containers/:reference/logs", async (c) => {
     const options = logOptions(c);
     const withTime = booleanQuery(c, "timestamps");
-    const { terminal, entries } = await containers.logs(c.req.param("reference"), options);
-    // `details` adds the attributes a log driver stored with each line. The engine's log stores none, and Docker then
-    // prints an empty list: one space.
-    const details = booleanQuery(c, "details") ? encoder.encode(" ") : undefined;
+    const { terminal, attributes = {}, entries } = await containers.logs(c.req.param("reference"), options);
+    const details = booleanQuery(c, "details") ? encoder.encode(`${attributeList(attributes)} `) : undefined;
     return streamed(logChunks(entries, { terminal, withTime, details }), {
       "content-type": stdioContentType(terminal, c.get("apiVersion")),
     });
@@ -128,6 +126,14 @@ function logOptions(c: ApiContext): LogOptions {
 /** Docker's rule: whatever is not a number of lines means all of them. */
 function tailLines(text: string | undefined): number {
   return text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : -1;
+}
+
+/** `a=b,c=d`, in order of the names and escaped as in a query. */
+function attributeList(attributes: Record<string, string>): string {
+  return Object.entries(attributes)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map((pair) => pair.map((text) => encodeURIComponent(text).replaceAll("%20", "+")).join("="))
+    .join(",");
 }
 
 async function* logChunks(

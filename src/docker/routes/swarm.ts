@@ -15,10 +15,10 @@ const NO_SWARM =
 
 export function swarmRoutes(): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>();
-  app.on("POST", ["/swarm/init", "/swarm/join", "/swarm/unlock"], () => {
+  app.on("POST", ["/swarm/init", "/swarm/join"], () => {
     throw notImplemented(NO_SWARM);
   });
-  app.post("/swarm/leave", () => {
+  app.on("POST", ["/swarm/leave", "/swarm/unlock"], () => {
     throw new EngineError("unavailable", "This node is not part of a swarm");
   });
   for (const family of ["swarm", "services", "nodes", "tasks", "secrets", "configs"]) {

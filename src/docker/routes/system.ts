@@ -1,4 +1,4 @@
-/** /_ping, /version, /info, /events, /system/df, /auth. */
+/** /version, /info, /events, /system/df, /auth. */
 import { Hono } from "hono";
 import type { RegistryCredentials } from "../../engine/contract.ts";
 import { invalid } from "../../engine/errors.ts";
@@ -14,20 +14,6 @@ const DISK_USAGE_TYPES = ["container", "image", "volume", "build-cache"];
 
 export function systemRoutes({ engine, apiInfo }: RouterOptions): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>();
-
-  app.get("/_ping", () => {
-    return new Response("OK", {
-      headers: {
-        "content-type": "text/plain; charset=utf-8",
-        "cache-control": "no-cache, no-store, must-revalidate",
-        pragma: "no-cache",
-        "docker-experimental": "false",
-        // Without BuildKit the classic builder is what clients must assume; /build then says what to do instead.
-        "builder-version": "1",
-        swarm: "inactive",
-      },
-    });
-  });
 
   app.get("/version", async (c) => {
     const version = await engine.system.version();

@@ -1,0 +1,102 @@
+/** Which tests show that an operation works, by file and title, and since which API version Docker has it. */
+
+/** Everything older is 24, the oldest version that is served. */
+export const SINCE: Record<string, number> = {
+  ContainerPrune: 25,
+  ImagePrune: 25,
+  VolumePrune: 25,
+  NetworkPrune: 25,
+  SystemDataUsage: 25,
+  PluginList: 25,
+  DistributionInspect: 30,
+  BuildPrune: 31,
+  SystemPingHead: 40,
+};
+
+/** `folder/file: title`, below tests/ and without `.test.ts`. */
+const FILES = {
+  conform: "docker/api: containers",
+  conformOthers: "docker/api: images, volumes, networks, system",
+  absent: "docker/api: families that the engine does not have",
+} as const;
+
+export const OPERATION_TESTS: Record<string, readonly string[]> = {
+  ContainerList: [FILES.conform, "e2e/lifecycle: ps with -a -q -l -n -s, filters and format"],
+  ContainerCreate: [FILES.conform, "e2e/lifecycle: create, start -a, start again"],
+  ContainerInspect: [FILES.conform, "e2e/exec-logs-copy: inspect tells the truth about the ended container"],
+  ContainerTop: [FILES.conform, "e2e/lifecycle: top shows the container's processes"],
+  ContainerLogs: ["e2e/exec-logs-copy: of an ended container: streams apart, --tail, -t, --since, --until"],
+  ContainerChanges: ["e2e/operations: diff of a running container"],
+  ContainerExport: ["e2e/operations: export of the running container has its files and not its mounts"],
+  ContainerStats: ["e2e/lifecycle: stats gives real numbers"],
+  ContainerResize: ["e2e/run: -t gives a terminal with the client's size, also with -i"],
+  ContainerStart: [FILES.conform, "e2e/lifecycle: create, start -a, start again"],
+  ContainerStop: ["e2e/lifecycle: stop runs the trap, restart comes back, times and pid are true"],
+  ContainerRestart: ["e2e/lifecycle: stop runs the trap, restart comes back, times and pid are true"],
+  ContainerKill: [FILES.conform, "e2e/lifecycle: kill with a signal, by default KILL: 128 + signal"],
+  ContainerUpdate: ["e2e/operations: limits hold in the guest, and change while it runs"],
+  ContainerRename: ["e2e/lifecycle: rename; a taken name is refused with Docker's text"],
+  ContainerPause: ["e2e/operations: the processes stand still, and go on"],
+  ContainerUnpause: ["e2e/operations: the processes stand still, and go on"],
+  ContainerAttach: [
+    "e2e/lifecycle: attach to a running container and detach by keys",
+    "docker/docker-cli: attach and wait",
+  ],
+  ContainerAttachWebsocket: [
+    "docker/websocket: both streams come as plain bytes, stdin goes in, the end of the process closes",
+  ],
+  ContainerWait: ["e2e/run: -d prints the id; -a attaches only what is named; wait gives the exit code"],
+  ContainerDelete: [FILES.conform, "e2e/lifecycle: rm refuses a running container and -f removes it"],
+  ContainerArchiveInfo: ["docker/docker-cli: cp both ways and load", "e2e/exec-logs-copy: links and missing paths"],
+  ContainerArchive: ["docker/docker-cli: cp both ways and load", "e2e/exec-logs-copy: links and missing paths"],
+  PutContainerArchive: ["e2e/exec-logs-copy: the copied file is there when the container runs again"],
+  ContainerPrune: [FILES.conform],
+  ImageList: [FILES.conformOthers, "e2e/images: images, history, tag, rmi"],
+  ImageBuild: ["e2e/build: builds to a target, tells it in Docker's words, and runs"],
+  BuildPrune: ["e2e/build: --all shows them, a parent stays while something was made of it, prune forgets them"],
+  ImageCreate: ["registry/pull: puts all layers in one disk, with Docker's progress lines"],
+  ImageInspect: [FILES.conformOthers, "e2e/images: images, history, tag, rmi"],
+  ImageHistory: ["e2e/images: images, history, tag, rmi"],
+  ImagePush: ["registry/push-and-save: to another registry, with a password, which is asked for"],
+  ImageTag: ["e2e/images: images, history, tag, rmi"],
+  ImageDelete: ["e2e/images: images, history, tag, rmi", "e2e/images: rmi of an image in use is refused"],
+  ImageSearch: ["registry/push-and-save: search: a registry that has it answers, one that has not is named"],
+  ImagePrune: ["registry/pull: tag, list, history, remove and prune"],
+  SystemAuth: ["docker/docker-cli: login"],
+  SystemInfo: ["e2e/lifecycle: info and version describe the endpoint"],
+  SystemVersion: ["e2e/lifecycle: info and version describe the endpoint"],
+  SystemPing: ["docker/api: the range is announced and enforced with Docker's words"],
+  SystemPingHead: ["docker/hostile-clients: HTTP/1.0, absolute form, leading empty line, HEAD without a body"],
+  ImageCommit: ["e2e/operations: commit of the running container: content, whiteouts, configuration and history"],
+  SystemEvents: ["e2e/lifecycle: events of a container's life in order"],
+  SystemDataUsage: [FILES.conformOthers, "docker/docker-cli: version, info, ps, images, df"],
+  ImageGet: ["registry/push-and-save: skopeo reads it both ways; another store loads it and pushes the same digest"],
+  ImageGetAll: [
+    "registry/push-and-save: a repository means all its tags, an id no name; what is missing is told before the first byte",
+  ],
+  ImageLoad: [
+    "registry/pull: docker save archives, as they are and with the manifest last",
+    "registry/pull: OCI layouts, with layers too large for memory",
+  ],
+  ContainerExec: ["e2e/exec-logs-copy: output apart, exit code, environment, user, directory"],
+  ExecStart: ["e2e/exec-logs-copy: output apart, exit code, environment, user, directory"],
+  ExecResize: ["docker/docker-cli: exec: output, exit code, input, terminal"],
+  ExecInspect: ["e2e/exec-logs-copy: output apart, exit code, environment, user, directory"],
+  VolumeList: ["e2e/volumes: ls with filters, inspect, and rm of a volume in use"],
+  VolumeCreate: ["e2e/volumes: ls with filters, inspect, and rm of a volume in use"],
+  VolumeInspect: ["e2e/volumes: ls with filters, inspect, and rm of a volume in use"],
+  VolumeDelete: ["e2e/volumes: ls with filters, inspect, and rm of a volume in use"],
+  VolumePrune: ["e2e/volumes: anonymous volumes: of -v and of the image; rm -v removes them, rm keeps them"],
+  NetworkList: ["e2e/user-networks: ls, inspect and refusals"],
+  NetworkInspect: ["e2e/user-networks: ls, inspect and refusals"],
+  NetworkDelete: ["e2e/user-networks: the last network goes and another one comes"],
+  NetworkCreate: ["e2e/user-networks: ls, inspect and refusals"],
+  NetworkConnect: ["e2e/user-networks: connect and disconnect a running container"],
+  NetworkDisconnect: ["e2e/user-networks: connect and disconnect a running container"],
+  NetworkPrune: [FILES.conformOthers],
+  PluginList: [FILES.absent],
+  DistributionInspect: [FILES.conformOthers, "registry/push-and-save: what a registry has, without pulling it"],
+};
+
+/** For operations that are answered as by an engine without swarm and plugins. */
+export const ABSENT_FAMILIES: readonly string[] = [FILES.absent];
