@@ -114,7 +114,11 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
         containersOf: (imageId) =>
           table
             .all()
-            .filter(({ document }) => document.image.id === imageId)
+            .filter(
+              ({ document }) =>
+                document.image.id === imageId ||
+                document.mounts.some((mount) => mount.type === "image" && mount.imageId === imageId),
+            )
             .map(({ id, name, isRunning }) => ({ id, name, running: isRunning })),
       },
       registries: options.registries,

@@ -115,7 +115,11 @@ export interface Containers {
   ): Promise<{ result: Promise<{ StatusCode: number; Error?: { Message: string } }> }>;
   remove(reference: string, options: { force: boolean; volumes: boolean; link: boolean }): Promise<void>;
   attach(reference: string, options: AttachOptions): Promise<StdioStream>;
-  logs(reference: string, options: LogOptions): Promise<{ terminal: boolean; entries: AsyncIterable<LogEntry> }>;
+  /** `attributes` go with every entry: labels and such that the log driver was asked to keep. */
+  logs(
+    reference: string,
+    options: LogOptions,
+  ): Promise<{ terminal: boolean; attributes?: Record<string, string>; entries: AsyncIterable<LogEntry> }>;
   resize(reference: string, rows: number, columns: number): Promise<void>;
   top(reference: string, psArguments: string): Promise<{ Titles: string[]; Processes: string[][] }>;
   /** One sample a second until aborted, or one sample when `stream` is false. */

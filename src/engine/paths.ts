@@ -3,6 +3,8 @@ import type { DatastorePath } from "../vsphere/contract.ts";
 
 /** Name of a container's RW disk in its VM's directory. */
 export const RW_DISK = "rw.vmdk";
+/** Name of the disk in its VM's directory that an image is mounted from. */
+export const imageMountDisk = (index: number): string => `image-${index}.vmdk`;
 /** Console log of kernel and tether. vSphere makes the file at power-on, so it also tells a VM that never ran. */
 export const CONSOLE_LOG = "tether.debug";
 

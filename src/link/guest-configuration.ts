@@ -171,7 +171,25 @@ export interface LogConfiguration {
   maximumSize: number;
   /** Number of files kept, at least 1. */
   maximumFiles: number;
+  /** Where entries are sent as well. */
+  syslog?: SyslogConfiguration;
 }
+
+export interface SyslogConfiguration {
+  transport: "udp" | "tcp";
+  /** A name or an address. */
+  host: string;
+  port: number;
+  /** RFC 5424, section 6.2.1: 0 to 23. */
+  facility: number;
+  format: SyslogFormat;
+  /** What messages say of where they come from. */
+  hostname: string;
+  tag: string;
+}
+
+/** Docker's formats; `unix` is the one without a host name, as a local daemon gets it. */
+export type SyslogFormat = "unix" | "rfc3164" | "rfc5424" | "rfc5424micro";
 
 /** Limits kept by the container's cgroup in the guest; a field that is left out does not limit. They can change while it runs. */
 export interface GuestLimits {

@@ -89,6 +89,8 @@ export interface DiskSpec {
   unit: number;
   path: DatastorePath;
   mode: DiskMode;
+  /** Of the datastore's throughput, 200 to 4000; level normal, which is 1000, when left out. */
+  ioShares?: number;
   /** Make the file; without it an existing file is attached. A child takes its capacity from its parent unless larger. */
   create?: { capacityBytes?: number; parent?: DatastorePath };
 }
@@ -143,7 +145,13 @@ export interface VirtualMachineChanges {
   cpus?: number;
   memoryMB?: number;
   /** Shares and limits, also of a running VM. A limit of -1 is none, a reservation of 0 is none. */
-  allocation?: { cpuLimitMhz?: number; cpuShares?: number; memoryReservationMB?: number };
+  allocation?: {
+    cpuLimitMhz?: number;
+    cpuShares?: number;
+    memoryReservationMB?: number;
+    /** Of disks, see DiskSpec. */
+    ioShares?: { bus: number; unit: number; shares: number }[];
+  };
   extraConfig?: Record<string, string>;
   addDisks?: DiskSpec[];
   /** Detach and keep the file. */

@@ -78,8 +78,37 @@ export function disk(spec: DiskSpec, controllerKey: number): Change {
     // Required on the wire; 0 leaves it to the parent or to the existing file.
     capacityInKB: capacityInBytes === undefined ? 0 : Math.ceil(capacityInBytes / 1024),
     ...(capacityInBytes === undefined ? {} : { capacityInBytes }),
+    ...(spec.ioShares === undefined ? {} : { storageIOAllocation: ioAllocation(spec.ioShares) }),
   };
   return add(device, create !== undefined);
+}
+
+const ioAllocation = (shares: number): NonNullable<VirtualDisk["storageIOAllocation"]> => ({
+  shares: { shares, level: "custom" },
+});
+
+/** Changes the shares of a disk that is there. */
+export function diskShares(device: VirtualDisk, shares: number): Change {
+  const { _type, key, controllerKey, unitNumber, capacityInKB, capacityInBytes } = device;
+  const fileName = diskFile(device);
+  const given = device.backing !== undefined && "diskMode" in device.backing ? device.backing.diskMode : undefined;
+  const mode = given ?? "persistent";
+  return {
+    _type: "VirtualDeviceConfigSpec",
+    operation: "edit",
+    device: {
+      _type,
+      key,
+      ...(fileName === undefined
+        ? {}
+        : { backing: { _type: "VirtualDiskFlatVer2BackingInfo", fileName, diskMode: mode } }),
+      ...(controllerKey === undefined ? {} : { controllerKey }),
+      ...(unitNumber === undefined ? {} : { unitNumber }),
+      capacityInKB,
+      ...(capacityInBytes === undefined ? {} : { capacityInBytes }),
+      storageIOAllocation: ioAllocation(shares),
+    },
+  };
 }
 
 export function sataController(): Change {

@@ -4,6 +4,7 @@ import {
   type Change,
   cdrom,
   disk,
+  diskShares,
   isDisk,
   networkAdapter,
   newScsiKey,
@@ -91,7 +92,7 @@ function fileName(directory: string): string {
 
 export function changesDevices(changes: VirtualMachineChanges): boolean {
   const lists = [changes.addDisks, changes.removeDisks, changes.addNetworkAdapters, changes.removeNetworkAdapters];
-  return lists.some((list) => list !== undefined && list.length > 0);
+  return lists.some((list) => list !== undefined && list.length > 0) || changes.allocation?.ioShares !== undefined;
 }
 
 export async function reconfigureSpec(
@@ -119,20 +120,26 @@ export async function reconfigureSpec(
       ...removals(changes, devices),
       ...diskAdditions(changes, devices),
       ...(await adapterAdditions(changes, networks)),
+      ...shareChanges(changes, devices),
     ];
   }
   return spec;
 }
 
+function diskAt(devices: readonly VirtualDevice[], { bus, unit }: { bus: number; unit: number }) {
+  const controllerKey = scsiControllers(devices).get(bus);
+  const found = devices
+    .filter(isDisk)
+    .find((device) => device.controllerKey === controllerKey && device.unitNumber === unit);
+  if (!found) throw new VSphereFault("DeviceNotFound", `The VM has no disk at SCSI ${bus}:${unit}`);
+  return found;
+}
+
+const shareChanges = (changes: VirtualMachineChanges, devices: readonly VirtualDevice[]): Change[] =>
+  (changes.allocation?.ioShares ?? []).map((wanted) => diskShares(diskAt(devices, wanted), wanted.shares));
+
 function removals(changes: VirtualMachineChanges, devices: readonly VirtualDevice[]): Change[] {
-  const controllers = scsiControllers(devices);
-  const disks = (changes.removeDisks ?? []).map(({ bus, unit }) => {
-    const found = devices.find(
-      (device) => isDisk(device) && device.controllerKey === controllers.get(bus) && device.unitNumber === unit,
-    );
-    if (!found) throw new VSphereFault("DeviceNotFound", `The VM has no disk at SCSI ${bus}:${unit}`);
-    return remove(found);
-  });
+  const disks = (changes.removeDisks ?? []).map((place) => remove(diskAt(devices, place)));
   const adapters = (changes.removeNetworkAdapters ?? []).map(({ macAddress }) => {
     const found = devices.find(
       (device) => "macAddress" in device && device.macAddress?.toLowerCase() === macAddress.toLowerCase(),

@@ -131,7 +131,7 @@ describe("update", () => {
     expect(memory.code).not.toBe(0);
     expect(memory.stderr).toContain("Stop the container, update it, and start it again");
     expect(await inspect<number>(subject, ".HostConfig.Memory")).toBe(128 * 1024 * 1024);
-    expect((await docker(["update", "--blkio-weight", "300", subject])).stderr).toContain("not supported");
+    expect((await docker(["update", "--cpuset-mems", "1", subject])).stderr).toContain("not supported");
   });
 });
 

@@ -51,6 +51,7 @@ describe.each([...SERVERS])("$name", ({ apiType, network, differences, start }) 
             unit: 0,
             path: `${root} life/rw.vmdk`,
             mode: "persistent",
+            ioShares: 400,
             create: { parent: `${root} images/base.vmdk` },
           },
         ],
@@ -113,6 +114,8 @@ describe.each([...SERVERS])("$name", ({ apiType, network, differences, start }) 
     await vsphere.reconfigureVm(vm, { removeNetworkAdapters: [{ macAddress }] });
     await view.waitFor(vm, (record) => record.networkAdapters.length === 1, PATIENCE, "one adapter");
     expect(await faultOf(vsphere.reconfigureVm(vm, { removeDisks: [{ bus: 3, unit: 9 }] }))).toBe("DeviceNotFound");
+
+    await vsphere.reconfigureVm(vm, { allocation: { ioShares: [{ bus: 0, unit: 0, shares: 600 }] } });
 
     await vsphere.suspend(vm);
     await view.waitFor(vm, (record) => record.powerState === "suspended", PATIENCE, "suspend");

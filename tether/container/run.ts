@@ -46,6 +46,7 @@ export const runContainer = async (configuration: ContainerConfiguration, state:
   try {
     container = prepare(configuration, state);
     if (configuration.network.resolver) await networkStep(openLiveNetwork(container));
+    await sendToSyslog(configuration, container);
     await container.start();
   } catch (error) {
     if (container === undefined) reportFailure(state, error);
@@ -59,6 +60,19 @@ export const runContainer = async (configuration: ContainerConfiguration, state:
   await waitUntilTold(configuration, container, connection, acknowledged.promise);
   connection.close("the container has ended");
   powerOffCleanly();
+};
+
+/** As by Docker, a server that cannot be reached is a reason not to start. */
+const sendToSyslog = async ({ log, network }: ContainerConfiguration, container: Container): Promise<void> => {
+  if (log.syslog === undefined) return;
+  const { SyslogSender } = await import("../output/syslog.ts");
+  const sender = new SyslogSender(log.syslog, network.resolver?.upstreams ?? network.nameservers);
+  try {
+    await sender.open();
+  } catch (error) {
+    throw new ProcessStartError("other", error instanceof Error ? error.message : String(error));
+  }
+  container.output.sendTo((records) => sender.send(records));
 };
 
 /** Everything before the process: disks, mounts, names, network. Each step is short; the order is what they need. */

@@ -8,6 +8,9 @@ export interface Subscriber {
   deliver(stream: number, bytes: Uint8Array): Promise<void>;
 }
 
+/** Takes log entries; never rejects. The promise is the back-pressure. */
+export type Sink = (records: readonly LogRecord[]) => Promise<void>;
+
 interface Subscription {
   subscriber: Subscriber;
   /** Resolves when everything so far was delivered. */
@@ -24,6 +27,9 @@ export class OutputHub {
   readonly #splitters = new Map<number, LineSplitter>();
   readonly #subscriptions = new Set<Subscription>();
   readonly #followers = new Set<(records: LogRecord[]) => void>();
+  #sink: Sink | undefined;
+  /** Resolves when the sink has taken everything so far. */
+  #sunk: Promise<void> = Promise.resolve();
   #runStart: LogPosition;
   #logBroken = false;
 
@@ -48,6 +54,12 @@ export class OutputHub {
     this.#append(stream, splitter.push(bytes));
     const deliveries = [...this.#subscriptions].map((subscription) => this.#send(subscription, stream, bytes));
     if (deliveries.length > 0) await Promise.all(deliveries);
+    if (this.#sink !== undefined) await this.#sunk;
+  }
+
+  /** Gives every entry from now on to `sink`, which slows the process down when it is slow. */
+  sendTo(sink: Sink): void {
+    this.#sink = sink;
   }
 
   /** The run's output has ended: unfinished lines are logged too. */
@@ -60,7 +72,7 @@ export class OutputHub {
 
   /** Resolves when all subscribers have everything, or are gone. */
   async drained(): Promise<void> {
-    await Promise.all([...this.#subscriptions].map(({ ready }) => ready));
+    await Promise.all([this.#sunk, ...[...this.#subscriptions].map(({ ready }) => ready)]);
   }
 
   /** Returns the function that ends the subscription. */
@@ -110,5 +122,9 @@ export class OutputHub {
       this.#logBroken = true;
     }
     for (const follower of this.#followers) follower(records);
+    const sink = this.#sink;
+    if (sink === undefined) return;
+    const kept = records.map((record) => ({ ...record, bytes: record.bytes.slice() }));
+    this.#sunk = this.#sunk.then(() => sink(kept));
   }
 }

@@ -1,7 +1,7 @@
 /** Docker's events of containers, with Docker's attributes. */
 import type { EventLog } from "../events/event-log.ts";
 import type { Container } from "./container.ts";
-import type { VolumeMount } from "./document.ts";
+import type { ImageMount, VolumeMount } from "./document.ts";
 
 /** Labels, image and name, as on every container event. */
 export function containerAttributes(container: Container): Record<string, string> {
@@ -25,6 +25,11 @@ export function publishNetworks(events: EventLog, container: Container, action: 
 
 export function volumeMounts(container: Container): VolumeMount[] {
   return container.document.mounts.filter((mount): mount is VolumeMount => mount.type === "volume");
+}
+
+/** Mounts that are disks of the VM. */
+export function diskMounts(container: Container): (VolumeMount | ImageMount)[] {
+  return container.document.mounts.filter((mount): mount is VolumeMount | ImageMount => mount.type !== "tmpfs");
 }
 
 export function publishVolumes(events: EventLog, container: Container, action: "mount" | "unmount"): void {

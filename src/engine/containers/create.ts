@@ -9,18 +9,19 @@ import { newId, newToken, uuidOf, virtualMachineName } from "../identifiers.ts";
 import type { StoredImage } from "../images/contract.ts";
 import { type BootMedium, checkIsoName, ISO_LABEL } from "../isos/record.ts";
 import { isoEntry } from "../isos/usage.ts";
-import { SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
 import { adaptersOf, bindingsOf, type MadeEndpoints, makeEndpoints, wantedEndpoints } from "../networks/endpoints.ts";
 import { CONSOLE_LOG, RW_DISK } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { capabilitySet } from "./capabilities.ts";
 import { Container } from "./container.ts";
 import { publishContainer, volumeMounts } from "./container-events.ts";
-import { type ContainerDocument, encodeDocument, type MountRecord, type VolumeMount } from "./document.ts";
+import { inheritedVolumes, mountsOf } from "./container-mounts.ts";
+import { type ContainerDocument, encodeDocument } from "./document.ts";
+import { diskShares } from "./disk-shares.ts";
 import { checkFields } from "./fields.ts";
 import { checkConfig, checkHostConfig, machineSize } from "./host-config.ts";
 import { commandLine, mergeImage } from "./image-merge.ts";
-import { type PlannedMount, planMounts } from "./mount-plan.ts";
+import { planMounts } from "./mount-plan.ts";
 import { portMappings } from "./ports.ts";
 import { seccompFilter } from "./seccomp/index.ts";
 import { parseSize } from "./sizes.ts";
@@ -62,14 +63,14 @@ export async function createContainer(
 
   const id = newId();
   const warnings: string[] = [];
-  const release = context.images.hold(image.id);
+  const holds = [context.images.hold(image.id)];
   const reservation = context.table.reserve(id, wanted);
   const madeVolumes: string[] = [];
   let places: MadeEndpoints | undefined;
   try {
     const merged = mergeImage(config, image.config);
     const plan = planMounts(hostConfig, Object.keys(merged.Volumes ?? {}), inheritedVolumes(context, hostConfig));
-    const mounts = await mountsOf(context, id, plan, madeVolumes, warnings);
+    const mounts = await mountsOf(context, id, plan, { volumes: madeVolumes, holds, warnings });
     for (const link of hostConfig.Links ?? []) context.table.get(link.split(":")[0] ?? "");
     places = makeEndpoints(context, networks);
     const document: ContainerDocument = {
@@ -117,7 +118,7 @@ export async function createContainer(
   } finally {
     places?.release();
     reservation.release();
-    release();
+    for (const release of holds) release();
   }
 }
 
@@ -149,11 +150,20 @@ async function makeVirtualMachine(
   const { document } = container;
   const directory = context.paths.container(document.id);
   const attached = new Map(volumeMounts(container).map((mount) => [mount.path, mount]));
+  const shares = diskShares(document.hostConfig);
+  const attach = (disk: DiskSpec, ioShares = shares.others): DiskSpec =>
+    ioShares === undefined ? disk : { ...disk, ioShares };
   const disks: DiskSpec[] = [
-    { bus: 0, unit: 0, path: `${directory}/${RW_DISK}`, mode: "persistent", create: { parent: image.disk.path } },
-    ...[...attached.values()].map(
-      (mount): DiskSpec => ({ ...mount.disk, path: mount.path, mode: "independent_persistent" }),
+    attach(
+      { bus: 0, unit: 0, path: `${directory}/${RW_DISK}`, mode: "persistent", create: { parent: image.disk.path } },
+      shares.root,
     ),
+    ...[...attached.values()].map(({ disk, path }) => attach({ ...disk, path, mode: "independent_persistent" })),
+    ...document.mounts
+      .filter((mount) => mount.type === "image")
+      .map(({ disk, path, imageId }) =>
+        attach({ ...disk, path, mode: "persistent", create: { parent: context.images.diskOf(imageId) } }),
+      ),
   ];
   const { AttachStdin, AttachStdout, AttachStderr } = document.config;
   // What the client's attach flags say is nearly always what start finds: then start needs no reconfigure.
@@ -227,76 +237,4 @@ function checkRootSize({ disk, sizeBytes }: StoredImage, { StorageOpt }: Partial
     throw invalid(
       `storage-opt size ${StorageOpt?.size} is less than the image's ${sizeBytes} bytes: give a larger one`,
     );
-}
-
-function inheritedVolumes(context: EngineContext, hostConfig: Partial<HostConfig>): VolumeMount[] {
-  return (hostConfig.VolumesFrom ?? []).flatMap((text) => {
-    const [reference = "", mode = "rw"] = text.split(":");
-    if (!["ro", "rw"].includes(mode)) throw invalid(`invalid mode for volumes-from: ${mode}`);
-    return volumeMounts(context.table.get(reference)).map((mount) =>
-      mode === "ro" ? { ...mount, readOnly: true } : mount,
-    );
-  });
-}
-
-/** Make the volumes that are not there yet, and give every disk its place. */
-async function mountsOf(
-  context: EngineContext,
-  containerId: string,
-  plan: readonly PlannedMount[],
-  made: string[],
-  warnings: string[],
-): Promise<MountRecord[]> {
-  const free = addressesAfterRoot();
-  const disks = new Map<string, { bus: number; unit: number }>();
-  const mounts: MountRecord[] = [];
-  for (const planned of plan) {
-    if (planned.type === "tmpfs") {
-      mounts.push(planned);
-      continue;
-    }
-    const isNew = planned.name === undefined;
-    const record = await context.volumes.ensure({
-      ...(planned.name === undefined ? { owner: containerId } : { name: planned.name }),
-      ...(planned.driver ? { driver: planned.driver } : {}),
-      options: planned.driverOptions,
-      labels: planned.labels,
-    });
-    if (isNew) made.push(record.name);
-    const disk = disks.get(record.name) ?? free.next().value;
-    if (!disk) throw invalid(`too many volumes: a VM has ${SCSI_CONTROLLERS * (SCSI_UNITS - 1)} disks at most`);
-    disks.set(record.name, disk);
-    warnIfBusy(context, record.name, warnings);
-    mounts.push({
-      type: "volume",
-      name: record.name,
-      driver: record.driver,
-      anonymous: record.anonymous,
-      destination: planned.destination,
-      readOnly: planned.readOnly,
-      copyUp: planned.copyUp && !planned.readOnly,
-      ...(planned.subpath === undefined ? {} : { subpath: planned.subpath }),
-      mode: planned.mode,
-      disk,
-      path: context.volumes.path(record.name),
-    });
-  }
-  return mounts;
-}
-
-function warnIfBusy(context: EngineContext, volume: string, warnings: string[]): void {
-  const user = context.table
-    .all()
-    .find((other) => other.isRunning && volumeMounts(other).some(({ name }) => name === volume));
-  if (user)
-    warnings.push(
-      `Volume ${volume} is in use by running container ${user.name}: this container can start when that one has stopped.`,
-    );
-}
-
-function* addressesAfterRoot(): Generator<{ bus: number; unit: number }, undefined> {
-  for (let bus = 0; bus < SCSI_CONTROLLERS; bus++)
-    for (let unit = 0; unit < SCSI_UNITS; unit++)
-      if (unit !== SCSI_RESERVED_UNIT && !(bus === 0 && unit === 0)) yield { bus, unit };
-  return undefined;
 }

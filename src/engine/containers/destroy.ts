@@ -4,7 +4,7 @@ import { EngineError } from "../errors.ts";
 import { bindingsOf } from "../networks/endpoints.ts";
 import { RW_DISK } from "../paths.ts";
 import type { Container } from "./container.ts";
-import { publishContainer, volumeMounts } from "./container-events.ts";
+import { diskMounts, publishContainer, volumeMounts } from "./container-events.ts";
 import { REMOVING_KEY } from "./document.ts";
 import { writeEntries } from "./stored-entries.ts";
 
@@ -19,7 +19,9 @@ export async function destroyContainer(
   const mounts = volumeMounts(container);
   const anonymous = mounts.filter((mount) => mount.anonymous).map((mount) => mount.name);
   const release = await loaders.reserve(
-    mounts.map((mount) => mount.path).concat(`${context.paths.container(container.id)}/${RW_DISK}`),
+    diskMounts(container)
+      .map((mount) => mount.path)
+      .concat(`${context.paths.container(container.id)}/${RW_DISK}`),
   );
   try {
     await context.changes.run(async () => {

@@ -44,7 +44,20 @@ export interface TmpfsMount {
   options: string[];
 }
 
-export type MountRecord = VolumeMount | TmpfsMount;
+/** Files of an image on a disk of the container's own that is a child of the image's: writable, and gone with the container. */
+export interface ImageMount {
+  type: "image";
+  /** As the client named it. */
+  reference: string;
+  imageId: string;
+  destination: string;
+  readOnly: boolean;
+  subpath?: string;
+  disk: DiskAddress;
+  path: DatastorePath;
+}
+
+export type MountRecord = VolumeMount | TmpfsMount | ImageMount;
 
 /** A container's place on one network. It keeps its address for as long as it exists. */
 export interface EndpointRecord {

@@ -141,6 +141,7 @@ export class ContainerExecs implements Execs {
     const main = guestConfiguration(container.document, {
       link: links.configuration,
       awaitAttach: false,
+      vch: this.#context.name,
       networks: networkSurroundings(this.#context, container.document),
     }).process;
     const size = config.ConsoleSize;

@@ -27,8 +27,6 @@ const refused = (field: string, note: string, harmless: readonly unknown[] = [])
   harmless,
 });
 
-const BLOCK_IO =
-  "block I/O of a VM is shared by vSphere's Storage I/O Control, which has no such setting per container; leave it out";
 const WINDOWS = "it is an option of Windows containers; leave it out";
 const REAL_TIME = "a VM has no real-time share of a host's CPU; use --cpus or --cpu-shares";
 const DEVICES =
@@ -62,14 +60,17 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   refused("Config.ArgsEscaped", WINDOWS),
 
   applied("HostConfig.Binds", "volumes; a path of the host is refused, because a VM has no host filesystem"),
-  applied("HostConfig.Mounts", "volumes and tmpfs"),
+  applied(
+    "HostConfig.Mounts",
+    "volumes, tmpfs, and images: their files on a disk of the container's own, writable unless readonly",
+  ),
   applied("HostConfig.VolumesFrom", "the other container's volumes"),
   applied("HostConfig.VolumeDriver", "driver of new volumes: local or vsphere, which are the same"),
   applied("HostConfig.Tmpfs", "tmpfs mounts"),
   applied("HostConfig.ContainerIDFile", "written by the client"),
   applied(
     "HostConfig.LogConfig",
-    "json-file, local or none, with max-size and max-file; kept on the container's own disk",
+    "json-file, local or none, with max-size and max-file, kept on the container's own disk; json-file with labels, env and tag for docker logs --details; syslog (udp, tcp; facility, format, tag), sent by the guest and kept for docker logs as well",
   ),
   applied("HostConfig.NetworkMode", "bridge, none, or a network of docker network create"),
   applied("HostConfig.PortBindings", "published on the endpoint"),
@@ -119,8 +120,11 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   refused("HostConfig.CpusetMems", "vSphere places a VM's memory; leave it out", ["0"]),
   refused("HostConfig.CpuRealtimePeriod", REAL_TIME),
   refused("HostConfig.CpuRealtimeRuntime", REAL_TIME),
-  refused("HostConfig.BlkioWeight", BLOCK_IO),
-  refused("HostConfig.BlkioWeightDevice", BLOCK_IO),
+  mapped(
+    "HostConfig.BlkioWeight",
+    "vSphere's shares of each of the VM's disks: twice the weight, at least 200; Docker's neutral 500 are vSphere's normal 1000",
+  ),
+  mapped("HostConfig.BlkioWeightDevice", "the same for one disk: /dev/sda, the root disk; others are refused"),
   applied(
     "HostConfig.BlkioDeviceReadBps",
     "bytes read per second of a disk of the VM, kept by the guest; /dev/sda is the root disk",
@@ -218,6 +222,7 @@ const CHANGEABLE = new Set([
   "CpuShares",
   "PidsLimit",
   "RestartPolicy",
+  "BlkioWeight",
 ]);
 
 /** Refuse everything in an update that would not hold. Throws EngineError. */

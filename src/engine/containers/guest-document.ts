@@ -5,15 +5,15 @@ import type {
   GuestLimits,
   HealthCheck,
   LinkConfiguration,
-  LogConfiguration,
   MountConfiguration,
 } from "../../link/guest-configuration.ts";
 import type { HostConfig } from "../contract.ts";
 import { shortId } from "../identifiers.ts";
-import { DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_SHM_SIZE, DEFAULT_STOP_TIMEOUT_SECONDS } from "../limits.ts";
+import { DEFAULT_SHM_SIZE, DEFAULT_STOP_TIMEOUT_SECONDS } from "../limits.ts";
 import type { ContainerDocument, MountRecord } from "./document.ts";
 import { linkConfiguration, type NetworkSurroundings, networkConfiguration } from "./guest-network.ts";
 import { wantedCpus } from "./host-config.ts";
+import { logConfiguration } from "./log-options.ts";
 import { seccompFilter } from "./seccomp/index.ts";
 import { parseSize } from "./sizes.ts";
 import { systemPaths } from "./system-paths.ts";
@@ -29,6 +29,8 @@ const CPU_PERIOD_MICROSECONDS = 100_000;
 export interface GuestSurroundings {
   link: Omit<LinkConfiguration, "token">;
   awaitAttach: boolean;
+  /** Name of the VCH. */
+  vch: string;
   networks: NetworkSurroundings;
 }
 
@@ -91,7 +93,7 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
       maximumRetryCount: hostConfig.RestartPolicy?.MaximumRetryCount ?? 0,
     },
     ...(health ? { health } : {}),
-    log: logConfiguration(document),
+    log: logConfiguration(document, around.vch),
     limits: guestLimits(hostConfig),
   };
 }
@@ -141,7 +143,7 @@ function mountConfiguration(mount: MountRecord): MountConfiguration {
     disk: mount.disk,
     destination: mount.destination,
     readOnly: mount.readOnly,
-    copyUp: mount.copyUp,
+    copyUp: mount.type === "volume" && mount.copyUp,
     ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
   };
 }
@@ -160,15 +162,5 @@ function healthCheck({ config }: ContainerDocument): HealthCheck | undefined {
     startPeriodNanoseconds: given.StartPeriod ?? 0,
     startIntervalNanoseconds: given.StartInterval || HEALTH_START_INTERVAL,
     retries: given.Retries || HEALTH_RETRIES,
-  };
-}
-
-function logConfiguration({ hostConfig }: ContainerDocument): LogConfiguration {
-  const options = hostConfig.LogConfig?.Config ?? {};
-  const type = hostConfig.LogConfig?.Type || "json-file";
-  return {
-    driver: type === "local" || type === "none" ? type : "json-file",
-    maximumSize: parseSize(options["max-size"] ?? "") ?? DEFAULT_LOG_SIZE,
-    maximumFiles: Number(options["max-file"] ?? DEFAULT_LOG_FILES),
   };
 }

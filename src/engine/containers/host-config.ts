@@ -5,12 +5,13 @@ import type { ContainerConfig, HostConfig } from "../contract.ts";
 import { invalid, notImplemented } from "../errors.ts";
 import { GUEST_OVERHEAD_MB, MEMORY_STEP_MB, MINIMUM_MEMORY } from "../limits.ts";
 import { signalNumber } from "../signals.ts";
+import { checkWeights } from "./disk-shares.ts";
+import { checkLog } from "./log-options.ts";
 import { parseSize } from "./sizes.ts";
 
 const ULIMITS = new Set(
   "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(" "),
 );
-const LOG_OPTIONS = new Set(["max-size", "max-file", "compress", "mode"]);
 const SECURITY =
   /^seccomp[:=](?:unconfined|builtin|\s*\{)|^(?:apparmor|systempaths)[:=]unconfined$|^label[:=]disable$|^no-new-privileges(?:[:=](?:true|false))?$/;
 const BYTES_PER_MB = 1024 * 1024;
@@ -50,6 +51,7 @@ export function checkHostConfig(config: Partial<HostConfig>): void {
     throw invalid(`Invalid value ${config.OomScoreAdj}, range for oom score adj is [-1000, 1000]`);
   if ((config.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");
   checkDevices(config);
+  checkWeights(config);
   checkStorage(config.StorageOpt);
   checkLog(config.LogConfig);
   checkMemory(config);
@@ -86,23 +88,6 @@ function checkStorage(options: HostConfig["StorageOpt"]): void {
   for (const [name, value] of Object.entries(options ?? {})) {
     if (name !== "size") throw invalid(`Unknown option ${name}`);
     if (!parseSize(value)) throw invalid(`invalid size: '${value}'`);
-  }
-}
-
-function checkLog(log: HostConfig["LogConfig"]): void {
-  const type = log?.Type || "json-file";
-  if (!["json-file", "local", "none"].includes(type))
-    throw notImplemented(
-      `log driver ${type} is not supported: output is kept on the container's own disk. Use json-file, local or none, and collect it with docker logs`,
-    );
-  for (const [name, value] of Object.entries(log?.Config ?? {})) {
-    if (!LOG_OPTIONS.has(name)) throw invalid(`unknown log opt '${name}' for ${type} log driver`);
-    if (name === "max-size" && !parseSize(value)) throw invalid(`invalid size: '${value}'`);
-    if (name === "max-file" && !/^[1-9]\d{0,2}$/.test(value)) throw invalid(`max-file cannot be less than 1: ${value}`);
-    if (name === "compress" && value !== "false")
-      throw notImplemented("log opt compress is not supported: log files are kept as they are. Leave it out");
-    if (name === "mode" && value !== "blocking")
-      throw notImplemented("log opt mode is supported only as blocking: no output is dropped. Leave it out");
   }
 }
 

@@ -133,6 +133,16 @@ export function mountPoint(mount: MountRecord): Schemas["MountPoint"] {
       RW: !mount.readOnly,
       Propagation: "",
     };
+  if (mount.type === "image")
+    return {
+      Type: "image",
+      Name: mount.imageId,
+      Source: mount.reference,
+      Destination: mount.destination,
+      Mode: "",
+      RW: !mount.readOnly,
+      Propagation: "",
+    };
   return {
     Type: "volume",
     Name: mount.name,

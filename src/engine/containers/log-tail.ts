@@ -4,6 +4,7 @@ import type { LogEntry } from "../contract.ts";
 import { LOG_TAIL_BYTES, LOG_TAIL_CONTAINERS, LOG_TAIL_TIMEOUT } from "../limits.ts";
 import { within } from "../waiting.ts";
 import type { Container } from "./container.ts";
+import { isReadable } from "./log-options.ts";
 import { readLogRecords } from "./log-records.ts";
 
 /** Who has a tail, oldest first. */
@@ -12,7 +13,7 @@ const holders = new Set<Container>();
 /** Reads the whole log if it is short enough and the guest is quick enough; otherwise nothing is kept. */
 export async function captureLogTail(container: Container): Promise<void> {
   const session = container.session;
-  if (!session || container.document.hostConfig.LogConfig?.Type === "none") return;
+  if (!session || !isReadable(container.document)) return;
   const channel = session.open("logs", { tree: "container", tail: -1, follow: false, stdout: true, stderr: true });
   const read = async (): Promise<LogEntry[] | undefined> => {
     const entries: LogEntry[] = [];

@@ -5,6 +5,7 @@ import type { LogEntry, LogOptions } from "../contract.ts";
 import { EngineError, invalid } from "../errors.ts";
 import { deferred } from "../waiting.ts";
 import type { Container } from "./container.ts";
+import { isReadable, logAttributes } from "./log-options.ts";
 import { readLogRecords } from "./log-records.ts";
 import { withStoppedDisk } from "./stopped-disk.ts";
 
@@ -12,11 +13,16 @@ export async function containerLogs(
   context: EngineContext,
   container: Container,
   options: LogOptions,
-): Promise<{ terminal: boolean; entries: AsyncIterable<LogEntry> }> {
+): Promise<{ terminal: boolean; attributes: Record<string, string>; entries: AsyncIterable<LogEntry> }> {
   if (!options.stdout && !options.stderr) throw invalid("you must choose at least one stream");
-  if (container.document.hostConfig.LogConfig?.Type === "none")
+  if (!isReadable(container.document))
     throw new EngineError("not-implemented", "configured logging driver does not support reading");
-  return { terminal: container.document.config.Tty === true, entries: entries(context, container, options) };
+  const { document } = container;
+  return {
+    terminal: document.config.Tty === true,
+    attributes: logAttributes(document),
+    entries: entries(context, container, options),
+  };
 }
 
 async function* entries(context: EngineContext, container: Container, options: LogOptions): AsyncGenerator<LogEntry> {

@@ -20,7 +20,15 @@ export interface PlannedVolume {
   labels: Record<string, string>;
 }
 
-export type PlannedMount = PlannedVolume | TmpfsMount;
+export interface PlannedImage {
+  type: "image";
+  reference: string;
+  destination: string;
+  readOnly: boolean;
+  subpath?: string;
+}
+
+export type PlannedMount = PlannedVolume | TmpfsMount | PlannedImage;
 
 const BIND_REFUSED =
   "a container VM has no access to the endpoint's filesystem. Use a volume (-v name:/path), fill it with docker cp, or build the files into the image";
@@ -147,9 +155,7 @@ export function parseMount(mount: Schemas["Mount"]): PlannedMount {
         throw invalid(
           `invalid mount config for type "volume": ${JSON.stringify(name)} includes invalid characters for a local volume name, only ${JSON.stringify(NAME_CHARACTERS)} are allowed`,
         );
-      const subpath = options.Subpath || undefined;
-      if (subpath !== undefined && (posix.isAbsolute(subpath) || subpath.split("/").includes("..")))
-        throw invalid(`invalid mount config for type "volume": invalid subpath ${JSON.stringify(subpath)}`);
+      const subpath = checkSubpath("volume", options.Subpath);
       return {
         type: "volume",
         name,
@@ -177,16 +183,30 @@ export function parseMount(mount: Schemas["Mount"]): PlannedMount {
     }
     case "bind":
       throw notImplemented(`bind mount of ${mount.Source} is not supported: ${BIND_REFUSED}`);
-    case "image":
-      throw notImplemented(
-        "mount type image is not supported yet: copy the files into a volume with docker cp, or build them into the image",
-      );
+    case "image": {
+      if (!mount.Source) throw invalid(`invalid mount config for type "image": field Source must not be empty`);
+      const subpath = checkSubpath("image", mount.ImageOptions?.Subpath);
+      return {
+        type: "image",
+        reference: mount.Source,
+        destination,
+        readOnly: mount.ReadOnly === true,
+        ...(subpath === undefined ? {} : { subpath }),
+      };
+    }
     case "cluster":
     case "npipe":
       throw notImplemented(`mount type ${mount.Type} is not supported: it belongs to swarm and Windows. Use a volume`);
     default:
       throw invalid(`invalid mount config for type ${JSON.stringify(mount.Type ?? "")}: mount type unknown`);
   }
+}
+
+function checkSubpath(type: string, subpath: string | undefined): string | undefined {
+  if (!subpath) return undefined;
+  if (posix.isAbsolute(subpath) || subpath.split("/").includes(".."))
+    throw invalid(`invalid mount config for type "${type}": invalid subpath ${JSON.stringify(subpath)}`);
+  return subpath;
 }
 
 function tmpfsOption(option: string): string {

@@ -12,7 +12,7 @@ import { networkSurroundings } from "../networks/surroundings.ts";
 import { RW_DISK } from "../paths.ts";
 import { deferred, within } from "../waiting.ts";
 import type { Container } from "./container.ts";
-import { publishNetworks, publishVolumes, volumeMounts } from "./container-events.ts";
+import { diskMounts, publishNetworks, publishVolumes, volumeMounts } from "./container-events.ts";
 import { destroyContainer } from "./destroy.ts";
 import { type ContainerDocument, documentChunks, type EndpointRecord, encodeDocument, RUN_KEY } from "./document.ts";
 import { guestConfiguration } from "./guest-document.ts";
@@ -48,8 +48,8 @@ async function powerOn(context: EngineContext, container: Container): Promise<Gu
   if (container.timeline.has("start")) container.timeline = new Timeline();
   const { timeline } = container;
   timeline.mark("start");
-  const volumes = volumeMounts(container).map((mount) => mount.path);
-  const release = await context.loaders.reserve([`${context.paths.container(container.id)}/${RW_DISK}`, ...volumes]);
+  const mounted = diskMounts(container).map((mount) => mount.path);
+  const release = await context.loaders.reserve([`${context.paths.container(container.id)}/${RW_DISK}`, ...mounted]);
   const first = deferred<GuestState>();
   let booted = (): void => undefined;
   try {
@@ -144,6 +144,7 @@ export function guestEntries(
     guestConfiguration(document, {
       link: context.links.configuration,
       awaitAttach,
+      vch: context.name,
       networks: networkSurroundings(context, document),
     }),
   );

@@ -5,9 +5,9 @@ import type { EngineContext } from "../context.ts";
 import { conflict } from "../errors.ts";
 import { RW_DISK } from "../paths.ts";
 import type { Container } from "./container.ts";
-import { volumeMounts } from "./container-events.ts";
+import { diskMounts } from "./container-events.ts";
 
-/** Where a path of the container is: on its root disk, or on a volume's. */
+/** Where a path of the container is: on its root disk, or on that of a volume or an image. */
 export interface DiskLocation {
   disk: DatastorePath;
   /** Path on that disk. */
@@ -17,7 +17,7 @@ export interface DiskLocation {
 
 export function locate(context: EngineContext, container: Container, path: string): DiskLocation {
   const absolute = path.startsWith("/") ? path : `/${path}`;
-  const mount = volumeMounts(container)
+  const mount = diskMounts(container)
     .filter(({ destination }) => absolute === destination || absolute.startsWith(`${destination}/`))
     .sort((a, b) => b.destination.length - a.destination.length)[0];
   if (!mount)

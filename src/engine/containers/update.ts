@@ -8,8 +8,9 @@ import type { ContainerUpdateBody, HostConfig } from "../contract.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { networkSurroundings } from "../networks/surroundings.ts";
 import type { Container } from "./container.ts";
-import { publishContainer } from "./container-events.ts";
+import { diskMounts, publishContainer } from "./container-events.ts";
 import { documentChunks, encodeDocument } from "./document.ts";
+import { diskShares } from "./disk-shares.ts";
 import { checkUpdateFields, isDefault } from "./fields.ts";
 import { guestConfiguration } from "./guest-document.ts";
 import { checkHostConfig, type MachineSize, machineSize } from "./host-config.ts";
@@ -34,7 +35,12 @@ export async function updateContainer(
     const document = { ...container.document, hostConfig, resized: true };
     const { cpuLimitMhz = -1, cpuShares, memoryReservationMB = 0 } = size;
     await writeEntries(context, container, encodeDocument(document, documentChunks(container.stored)), {
-      allocation: { cpuLimitMhz, ...(cpuShares === undefined ? {} : { cpuShares }), memoryReservationMB },
+      allocation: {
+        cpuLimitMhz,
+        ...(cpuShares === undefined ? {} : { cpuShares }),
+        memoryReservationMB,
+        ...(body.BlkioWeight ? { ioShares: sharesOfDisks(container, hostConfig) } : {}),
+      },
     });
     container.document = document;
     if (container.isRunning) await updateGuest(context, container);
@@ -63,6 +69,18 @@ function merged(
   return result;
 }
 
+function sharesOfDisks(
+  container: Container,
+  hostConfig: Partial<HostConfig>,
+): { bus: number; unit: number; shares: number }[] {
+  const { root, others } = diskShares(hostConfig);
+  const disks = new Map(diskMounts(container).map(({ path, disk }) => [path, disk]));
+  return [
+    ...(root === undefined ? [] : [{ bus: 0, unit: 0, shares: root }]),
+    ...(others === undefined ? [] : [...disks.values()].map((disk) => ({ ...disk, shares: others }))),
+  ];
+}
+
 function refuseGrowth(context: EngineContext, container: Container, size: MachineSize): void {
   const record = context.view.get(container.virtualMachine);
   if (!record) return;
@@ -81,6 +99,7 @@ async function updateGuest(context: EngineContext, container: Container): Promis
   const { limits = {}, restart } = guestConfiguration(container.document, {
     link: links.configuration,
     awaitAttach: false,
+    vch: context.name,
     networks: networkSurroundings(context, container.document),
   });
   const link = await container.link();

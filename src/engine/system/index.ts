@@ -3,6 +3,7 @@
 import { volumeMounts } from "../containers/container-events.ts";
 import { summarize } from "../containers/inspect.ts";
 import { createdAt } from "../containers/list.ts";
+import { LOG_DRIVERS } from "../containers/log-options.ts";
 import { containerSizes } from "../containers/sizes-on-disk.ts";
 import type { EngineContext } from "../context.ts";
 import type { Images, RegistryCredentials, Schemas, System } from "../contract.ts";
@@ -79,7 +80,7 @@ async function info(context: EngineContext, parts: SystemParts): Promise<Schemas
       Volume: ["local", "vsphere"],
       Network: ["bridge", "null"],
       Authorization: [],
-      Log: ["json-file", "local", "none"],
+      Log: [...LOG_DRIVERS],
     },
     MemoryLimit: true,
     SwapLimit: false,

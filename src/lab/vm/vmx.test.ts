@@ -51,6 +51,7 @@ test("a configuration survives its file", () => {
       capacityBytes: 512,
       parents: [],
       uuid: "u",
+      shares: { level: "custom", shares: 300 },
     },
     { kind: "cdrom", key: 16001, controllerKey: 15000, unit: 1, path: "[ds] x.iso", ...connection },
     { kind: "cdrom", key: 3002, controllerKey: 201, unit: 0, path: undefined, ...connection },

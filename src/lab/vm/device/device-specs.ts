@@ -24,6 +24,7 @@ import {
   missingController,
   realKey,
 } from "./device-changes.ts";
+import { NORMAL_SHARES, wantedShares } from "./disk-shares.ts";
 import { NIC_MODELS } from "./vim-devices.ts";
 
 const DISK_MODES: ReadonlySet<unknown> = new Set<DiskMode>([
@@ -98,7 +99,8 @@ export async function addDisk(context: ChangeContext, change: DataObject, device
   const wanted = capacity(context, device);
   const uuid = typeof backing.uuid === "string" && backing.uuid !== "" ? backing.uuid : crypto.randomUUID();
   const fileName = String(backing.fileName ?? "");
-  const base = { kind: "disk" as const, ...at, mode, uuid };
+  const shares = wantedShares(context, device, NORMAL_SHARES);
+  const base = { kind: "disk" as const, ...at, mode, uuid, ...(shares.level === "normal" ? {} : { shares }) };
   if (change.fileOperation === undefined) {
     if (!/\.vmdk$/i.test(fileName))
       throw invalidDevice(context, "The backing names no .vmdk file.", "InvalidDeviceBacking");
@@ -327,9 +329,10 @@ function editDisk(context: ChangeContext, device: DataObject, found: Disk): Disk
     throw invalidDevice(context, "The file of a disk cannot be changed; remove the disk and add the other.");
   }
   const mode = backing === undefined ? found.mode : diskMode(context, backing);
+  const shares = wantedShares(context, device, found.shares ?? NORMAL_SHARES);
   const wanted = capacity(context, device);
   if (wanted !== 0 && wanted < found.capacityBytes) throw invalidDevice(context, "A disk cannot be made smaller.");
-  if (wanted <= found.capacityBytes) return { ...found, mode };
+  if (wanted <= found.capacityBytes) return { ...found, mode, shares };
   context.plan.extendDisks.push({ path: found.path, capacityBytes: wanted });
-  return { ...found, mode, capacityBytes: wanted };
+  return { ...found, mode, shares, capacityBytes: wanted };
 }

@@ -1,4 +1,5 @@
 /** Virtual devices as a VM's configuration holds them. Keys follow vSphere's conventions. */
+import type { DiskShares } from "./disk-shares.ts";
 
 export type ScsiModel = "pvscsi" | "lsilogic" | "lsisas1068";
 export type NetworkAdapterModel = "vmxnet3" | "e1000" | "e1000e";
@@ -37,6 +38,8 @@ export interface Disk {
   /** The disk, or the first of its parents, has all of its room; what has parents grows as it is written. */
   thick?: boolean;
   uuid: string;
+  /** Level normal when left out. */
+  shares?: DiskShares;
 }
 
 export interface Cdrom extends Connectable {

@@ -13,6 +13,7 @@ import {
   type SerialPort,
   SIO_KEY,
 } from "./device.ts";
+import { NORMAL_SHARES, vimShares } from "./disk-shares.ts";
 
 /** References that backings carry. */
 export interface BackingReferences {
@@ -203,7 +204,7 @@ function disk(device: Disk, number: number, references: BackingReferences): Data
     unitNumber: device.unit,
     capacityInKB: kilobytes,
     capacityInBytes: device.capacityBytes,
-    shares: data("SharesInfo", { shares: 1000, level: "normal" }),
+    ...vimShares(device.shares ?? NORMAL_SHARES),
     diskObjectId: `1-${device.key}`,
     nativeUnmanagedLinkedClone: false,
   });

@@ -14,12 +14,13 @@ import {
   scsiKey,
   unitKey,
 } from "./device.ts";
+import { formatShares, parseShares } from "./disk-shares.ts";
 
 type Entries = [string, string][];
 const flag = (value: boolean): string => (value ? "TRUE" : "FALSE");
 
 export function writeDevices(devices: readonly Device[]): Entries {
-  return devices.flatMap((device) => writeDevice(device, devices));
+  return devices.flatMap((device) => [...writeDevice(device, devices), ...writeShares(device, devices)]);
 }
 
 function writeDevice(device: Device, devices: readonly Device[]): Entries {
@@ -63,6 +64,14 @@ function writeDevice(device: Device, devices: readonly Device[]): Entries {
       });
   }
 }
+
+/** ESXi's own key for them. */
+const sharesKey = (slotName: string): string => `sched.${slotName}.shares`;
+
+const writeShares = (device: Device, devices: readonly Device[]): Entries =>
+  device.kind === "disk" && device.shares !== undefined
+    ? [[sharesKey(slot(devices, device)), formatShares(device.shares)]]
+    : [];
 
 const fields = (prefix: string, values: Record<string, string>): Entries =>
   Object.entries(values).map(([name, value]) => [`${prefix}.${name}`, value]);
@@ -108,13 +117,17 @@ const OWN_FIELDS: ReadonlySet<string> = new Set([
   "lab.capacity",
 ]);
 
+/** In the group of a disk's entries, the value of its `sched.` key. */
+const SHARES = "sched.shares";
+const SHARES_ENTRY = /^sched\.((?:scsi|sata|ide)\d:\d+)\.shares$/;
 const DEVICE_ENTRY = /^((?:scsi|sata|ide)\d:\d+|(?:scsi|sata|ethernet|serial)\d+)\.(.+)$/;
 
 /** Takes the device entries out of `entries`. Devices that the lab does not offer are left there. */
 export function readDevices(entries: Map<string, string>): Device[] {
   const groups = new Map<string, Map<string, string>>();
   for (const [key, value] of entries) {
-    const match = DEVICE_ENTRY.exec(key);
+    const shares = SHARES_ENTRY.exec(key)?.[1];
+    const match = shares === undefined ? DEVICE_ENTRY.exec(key) : [key, shares, SHARES];
     if (!match?.[1] || !match[2]) continue;
     const group = groups.get(match[1]) ?? new Map<string, string>();
     groups.set(match[1], group.set(match[2], value));
@@ -124,6 +137,7 @@ export function readDevices(entries: Map<string, string>): Device[] {
     if (!device) return;
     devices.push(device);
     for (const field of OWN_FIELDS) entries.delete(`${name}.${field}`);
+    if (device.kind === "disk") entries.delete(sharesKey(name));
   };
   const present = [...groups].filter(([, group]) => group.get("present")?.toUpperCase() === "TRUE");
   for (const [name, group] of present) take(name, readController(name, group));
@@ -151,7 +165,10 @@ function readPart(name: string, group: Map<string, string>, devices: Device[]): 
     if (!place || controllerKey === undefined) return undefined;
     const unit = Number(at[3]);
     const base = { key: unitKey(place, unit), controllerKey, unit };
-    return /cdrom/.test(group.get("deviceType") ?? "") ? readCdrom(base, group) : readDisk(base, group);
+    if (/cdrom/.test(group.get("deviceType") ?? "")) return readCdrom(base, group);
+    const shares = group.get(SHARES);
+    const disk = readDisk(base, group);
+    return disk && shares !== undefined ? { ...disk, shares: parseShares(shares) } : disk;
   }
   const index = Number(/\d+$/.exec(name)?.[0]);
   if (name.startsWith("ethernet")) return readNetworkAdapter(index, group);
