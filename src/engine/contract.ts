@@ -217,8 +217,9 @@ export interface Images {
     reference: string,
     options: { credentials?: RegistryCredentials; signal: AbortSignal },
   ): Promise<Schemas["DistributionInspect"]>;
+  /** A tar, or where to get it from. */
   import(
-    tar: ReadableStream<Uint8Array>,
+    source: ReadableStream<Uint8Array> | { url: string },
     options: {
       repository?: string;
       tag?: string;

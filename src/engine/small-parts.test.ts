@@ -167,4 +167,7 @@ test("events are replayed since a time, filtered, and end at until", async () =>
   expect(await read({ container: ["web"], event: ["create"] })).toEqual(["create"]);
   expect(await read({ type: ["volume"] })).toEqual(["create"]);
   expect(await read({ image: ["nginx"] })).toEqual(["create", "exec_create: sh"]);
+  // What this engine has none of.
+  for (const type of ["plugin", "node", "service", "secret", "config"])
+    expect(await read({ [type]: ["web"] })).toEqual([]);
 });

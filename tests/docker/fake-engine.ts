@@ -403,8 +403,9 @@ export function fakeEngine(): FakeEngine {
           Platforms: [{ os: "linux", architecture: "amd64" }],
         };
       },
-      async import(tar, { progress }) {
-        const loaded = await digest(tar);
+      async import(source, { progress }) {
+        if ("url" in source) throw notInFake();
+        const loaded = await digest(source);
         engine.loaded.push(loaded);
         progress({ status: `sha256:${loaded.sha256}` });
       },

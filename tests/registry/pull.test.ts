@@ -368,6 +368,25 @@ describe("load and import", () => {
       });
       expect(statuses(lines)[0]).toMatch(/^sha256:[0-9a-f]{64}$/);
     }
+    using server = Bun.serve({
+      port: 0,
+      fetch: ({ url }) =>
+        url.endsWith("/root.tar.gz")
+          ? new Response(Bun.file(join(directory, "root.tar.gz")))
+          : new Response("gone", { status: 404 }),
+    });
+    const address = `127.0.0.1:${server.port}`;
+    const fetched: ProgressMessage[] = [];
+    const options = { changes: [], progress: (line: ProgressMessage) => fetched.push(line) };
+    const signal = new AbortController().signal;
+    await service.images.import({ url: `${address}/root.tar.gz` }, { ...options, repository: "fetched", signal });
+    expect(statuses(fetched)[0]).toBe(`Downloading from http://${address}/root.tar.gz`);
+    expect((await service.images.inspect("fetched")).RootFS).toEqual((await service.images.inspect("rooted")).RootFS);
+    for (const [url, reason] of [
+      [`http://${address}/nothing`, "with status 404"],
+      ["ftp://somewhere/x.tar", "only http and https"],
+    ] as const)
+      await expect(service.images.import({ url }, { ...options, signal })).rejects.toThrow(reason);
     const image = await service.images.inspect("rooted");
     expect(image.Config).toMatchObject({
       Cmd: ["sh", "-c", "x"],

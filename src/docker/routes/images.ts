@@ -36,17 +36,12 @@ export function imageRoutes({ engine }: RouterOptions): Hono<ApiEnvironment> {
     }
     const source = textQuery(c, "fromSrc");
     if (source === undefined) throw invalid('one of the parameters "fromImage" and "fromSrc" is needed');
-    if (source !== "-") {
-      throw notImplemented(
-        "importing from a URL is not supported: download the archive and pipe it into `docker import -`",
-      );
-    }
     return progressResponse(
       (progress, signal) =>
-        images.import(requestStream(c), {
+        images.import(source === "-" ? requestStream(c) : { url: source }, {
           repository: textQuery(c, "repo"),
           tag,
-          message: textQuery(c, "message") ?? "Imported from -",
+          message: textQuery(c, "message") ?? `Imported from ${source}`,
           changes: c.req.queries("changes") ?? [],
           platform,
           progress,

@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import type { RegistryCredentials } from "../../engine/contract.ts";
 import { invalid } from "../../engine/errors.ts";
+import { EVENT_FILTERS } from "../../engine/events/event-filter.ts";
 import { MAXIMUM_API_VERSION, MINIMUM_API_VERSION, versionText } from "../api-version.ts";
 import type { ApiEnvironment, RouterOptions } from "../environment.ts";
 import { jsonBody } from "../requests/json-body.ts";
@@ -62,7 +63,8 @@ export function systemRoutes({ engine, apiInfo }: RouterOptions): Hono<ApiEnviro
         `\`since\` time (${c.req.query("since")}) cannot be after \`until\` time (${c.req.query("until")})`,
       );
     }
-    const events = engine.events.subscribe({ since, until, filters: filtersQuery(c), signal: c.req.raw.signal });
+    const filters = filtersQuery(c, EVENT_FILTERS);
+    const events = engine.events.subscribe({ since, until, filters, signal: c.req.raw.signal });
     return eventsResponse(events, c.get("apiVersion"), eventStreamType(c.req.header("accept"), c.get("apiVersion")));
   });
 

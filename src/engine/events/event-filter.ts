@@ -2,6 +2,14 @@
 import type { DockerEvent, Filters } from "../contract.ts";
 import { anyOf, labelsMatch } from "../filters.ts";
 
+/** Kinds of things that this engine has none of: a filter for one matches nothing. */
+const ABSENT = ["plugin", "node", "service", "secret", "config"];
+/** What events can be chosen by. */
+export const EVENT_FILTERS: readonly string[] = [
+  ...["type", "event", "scope", "container", "image", "volume", "network", "daemon", "label", "label!"],
+  ...ABSENT,
+];
+
 export function eventMatches(event: DockerEvent, filters: Filters): boolean {
   const { ID, Attributes } = event.Actor;
   const isActor = (type: string, value: string): boolean =>
@@ -25,6 +33,7 @@ export function eventMatches(event: DockerEvent, filters: Filters): boolean {
     anyOf(filters, "volume", (value) => isActor("volume", value)) &&
     anyOf(filters, "network", (value) => isActor("network", value)) &&
     anyOf(filters, "daemon", (value) => isActor("daemon", value)) &&
+    ABSENT.every((type) => anyOf(filters, type, () => false)) &&
     labelsMatch(filters, Attributes)
   );
 }

@@ -15,7 +15,7 @@ import { Catalog, type CatalogImage } from "./catalog.ts";
 import type { BuildSteps, ImageStore, ImageUsage, StoredImage } from "./contract.ts";
 import { imageHistory, inspectImage, listImages } from "./describe.ts";
 import { DiskStore } from "./disk-store.ts";
-import { importImage } from "./import.ts";
+import { downloaded, importImage } from "./import.ts";
 import { imageLayout } from "./layout.ts";
 import { loadImages } from "./load.ts";
 import { combineImageName, findImage, parseImageName, setName } from "./names.ts";
@@ -193,7 +193,8 @@ export async function createImages(options: ImagesOptions): Promise<ImageService
         })),
       };
     },
-    async import(tar, { repository, tag, message, changes, platform: wanted, progress, signal }) {
+    async import(source, { repository, tag, message, changes, platform: wanted, progress, signal }) {
+      const tar = "url" in source ? await downloaded(source.url, progress, signal) : source;
       const reference = repository ? withDefaultTag(combineImageName(repository, tag)) : undefined;
       if (reference?.digest !== undefined) throw invalid("cannot import digest reference");
       const request = { reference, message, changes, platform: wanted };

@@ -2,6 +2,7 @@
 import { digestOf } from "../../registry/digest.ts";
 import type { Platform } from "../../registry/manifest.ts";
 import type { ImageReference } from "../../registry/reference.ts";
+import { download, isUrl } from "../build/download.ts";
 import type { ProgressSink } from "../contract.ts";
 import { invalid } from "../errors.ts";
 import type { Catalog } from "./catalog.ts";
@@ -56,6 +57,18 @@ export async function importImage(
   } finally {
     release();
   }
+}
+
+/** What Docker takes for an address: one without a scheme is of the web, too. */
+export async function downloaded(
+  url: string,
+  progress: ProgressSink,
+  signal: AbortSignal,
+): Promise<AsyncIterable<Uint8Array>> {
+  const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(url) ? url : `http://${url}`;
+  if (!isUrl(address)) throw invalid(`${url} is no address of the web: only http and https are supported`);
+  progress({ status: `Downloading from ${address}` });
+  return (await download(address, signal)).body;
 }
 
 function importPlatform(text: string | undefined, own: Platform): Platform {
