@@ -1,6 +1,6 @@
 /** docker network: made, used, connected and disconnected while containers run, and isolated from each other. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { BUSYBOX, docker, dockerOk, inspect, removeContainers, run, uniqueName } from "./docker.ts";
+import { BUSYBOX, docker, dockerOk, inspect, removeContainers, run, STATE, uniqueName } from "./docker.ts";
 
 const blue = uniqueName("blue");
 const red = uniqueName("red");
@@ -15,7 +15,7 @@ const fetchFrom = (name: string, host: string) => exec(name, `timeout 5 wget -qO
 beforeAll(async () => {
   await dockerOk("pull", "-q", BUSYBOX);
   await dockerOk("network", "create", "--subnet", SUBNET, "--gateway", "10.97.0.254", "--label", "e2e=yes", blue);
-  await dockerOk("network", "create", red);
+  await dockerOk("network", "create", "--ipv6", red);
   const options = [
     "--network",
     blue,
@@ -107,6 +107,13 @@ test("connect and disconnect a running container", async () => {
   const [network] = JSON.parse(await dockerOk("network", "inspect", red)) as { Containers: Record<string, object> }[];
   expect(Object.keys(network?.Containers ?? {})).toHaveLength(1);
   expect(await dockerOk("exec", client, "ls", "/sys/class/net")).toContain("eth1");
+  // IPv6 comes with the second network, its default route too.
+  expect(await dockerOk("exec", client, "ip", "-6", "route")).toMatch(/default via fd\S+ dev eth1/);
+  const path = `containers/${client}/stats?stream=false&one-shot=true`;
+  const { stdout } = await run(["curl", "-sS", "--unix-socket", `${STATE}/run/docker.sock`, `http://docker/${path}`]);
+  const sample = JSON.parse(stdout) as { networks: Record<string, { rx_bytes: number }> };
+  expect(Object.keys(sample.networks)).toEqual(["eth0", "eth1"]);
+  expect(sample.networks.eth0?.rx_bytes).toBeGreaterThan(0);
   const found = await docker(["run", "--rm", "--network", red, BUSYBOX, "ping", "-c", "1", "-W", "5", "late"]);
   expect(found).toMatchObject({ code: 0 });
   // The network of the control link goes: it finds the other one.
@@ -116,7 +123,8 @@ test("connect and disconnect a running container", async () => {
   await dockerOk("network", "connect", blue, client);
   expect((await fetchFrom(client, "web")).code).toBe(0);
   await dockerOk("network", "disconnect", red, client);
-  expect(await dockerOk("exec", client, "cat", "/etc/hosts")).not.toContain("172.");
+  const files = await dockerOk("exec", client, "sh", "-c", "cat /etc/hosts; ip -6 route show default");
+  expect(files).not.toMatch(/172\.|^fd|default/m);
 });
 
 test("the last network goes and another one comes", async () => {
