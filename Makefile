@@ -73,6 +73,10 @@ $(ASSETS)/init.x86_64: iso-builder/init/init.c iso-builder/init/build.sh | tools
 	mkdir -p $(ASSETS)
 	iso-builder/init/build.sh $(ASSETS)
 
+$(ASSETS)/lzma2.wasm: src/format/stream/lzma2/lzma2.c src/format/stream/lzma2/build.sh | tools
+	mkdir -p $(ASSETS)
+	src/format/stream/lzma2/build.sh $(ASSETS)
+
 $(ASSETS)/launcher-x64: $(wildcard tether/launcher/*.c tether/launcher/*.h) tether/launcher/build.sh | tools
 	mkdir -p $(ASSETS)
 	tether/launcher/build.sh $(ASSETS)
@@ -88,5 +92,5 @@ $(ASSETS)/tether-arm64: $(TETHER_SOURCES) node_modules/.installed
 $(ASSETS)/%.zst: $(ASSETS)/%
 	zstd -q -f -10 -T0 $< -o $@
 
-dist/vch: $(SOURCES) $(ASSETS)/tether-x64.zst $(ASSETS)/tether-arm64 $(ASSETS)/init.x86_64 $(ASSETS)/launcher-x64
-	$(COMPILE) --define VCH_COMMIT='"$(COMMIT)"' --define VCH_BUILT='"$(BUILT)"' main.ts --outfile $@
+dist/vch: $(SOURCES) $(ASSETS)/tether-x64.zst $(ASSETS)/tether-arm64 $(ASSETS)/init.x86_64 $(ASSETS)/launcher-x64 $(ASSETS)/lzma2.wasm
+	$(COMPILE) --define VCH_COMMIT='"$(COMMIT)"' --define VCH_BUILT='"$(BUILT)"' main.ts iso-builder/inflate-worker.ts --outfile $@

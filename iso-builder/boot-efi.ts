@@ -2,7 +2,7 @@ import { makeFat } from "../src/format/fat/writer";
 import { addPeSections, peSection, readPe, type SecureBootSigner, signPe } from "../src/format/pe";
 import type { ArchitectureFacts } from "./architecture";
 import type { ReadPackage } from "./package-files";
-import { bytesOf } from "./spool";
+import { bytesOf } from "./stored-content";
 
 /** Packages of which only the boot stub is taken. */
 export const efiStubPackages: ReadonlySet<string> = new Set(["systemd-boot-efi"]);

@@ -14,10 +14,12 @@ import { type Kernel, openKernel } from "./kernel-source";
 import { digests, MANIFEST_FORMAT, MANIFEST_PATH, type Manifest, manifestPackage } from "./manifest";
 import { EARLY_MODULE_PARAMETERS, type ModuleSelection, selectModules } from "./module-selection";
 import type { BuiltIso, IsoBuildOptions } from "./options";
-import { type ReadPackage, readPackage } from "./package-files";
+import { type PackageReading, type ReadPackage, readPackage } from "./package-files";
 import { addRoot, leftOut } from "./root";
 import { RootTree } from "./root-tree";
-import { bytesOf, Spool, sha256 } from "./spool";
+import { Inflater } from "./inflate";
+import { Spool, writeStream } from "./spool";
+import { bytesOf, fileContent, givenContent, memoryContent, type StoredContent } from "./stored-content";
 
 export { type Architecture, parseArchitecture } from "./architecture";
 export type { MediumCompression } from "./compression";
@@ -30,28 +32,43 @@ const MEDIUM_TIME = 946_684_800;
 /** Boot programs and modules are held in memory. */
 const MAX_KERNEL_IMAGE = 96 * 1024 ** 2;
 const MAX_CERTIFICATES = 4 * 1024 ** 2;
+const PACKAGES_AT_ONCE = 2;
 
 /**
  * Builds the bootstrap ISO of container VMs. Needs no root and runs no other program; the same inputs give the same
- * bytes. Large files are streamed from disk to disk; a folder `OUT.build` holds them in between.
+ * bytes. Contents are held in memory up to a limit and in a folder `OUT.build` beyond.
  *
  * @throws Error that names the input which is missing or does not fit
  */
 export async function buildIso(options: IsoBuildOptions): Promise<BuiltIso> {
   const spool = await Spool.create(`${options.out}.build`);
+  using inflater = new Inflater(await options.xzDecoder?.bytes());
   try {
-    return await build(options, spool);
+    return await build(options, { spool, inflate: inflater.decompress });
   } finally {
     await spool.remove();
   }
 }
 
-async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> {
+async function build(options: IsoBuildOptions, { spool, inflate }: Reading): Promise<BuiltIso> {
   const log = options.log ?? (() => undefined);
   const machine = factsOf(options.architecture ?? "x86_64");
   const commandLine = kernelCommandLine(machine, options.kernelArguments ?? []);
   log(`reading the kernel from ${options.kernel.path}`);
-  const kernel = await openKernel(options.kernel, spool, machine.packageNames, options.rpmKeys);
+  const reading: PackageReading = {
+    spool,
+    inflate,
+    wanted: packageFilter(options.timezone),
+    architectures: machine.packageNames,
+    ...(options.rpmKeys !== undefined && { rpmKeys: options.rpmKeys }),
+  };
+  // Its digest is computed while threads decompress the kernel.
+  const tether = loadTether(options.tether);
+  const [kernel, packages] = await allEnded([
+    openKernel(options.kernel, reading),
+    readPackages(options.packages, reading),
+    tether,
+  ]);
   if (kernel.image.size > MAX_KERNEL_IMAGE) throw new Error("the kernel image is larger than 96 MiB");
   const squashfs = chooseCompression(options.compression ?? { method: "none" }, kernel.configuration);
   const fileSystem = squashfs === undefined ? "iso9660" : "squashfs";
@@ -65,15 +82,16 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     `kernel ${kernel.version}: ${selection.early.length} modules early, ${selection.late.length} late, ${selection.kept.length} in all`,
   );
 
-  const packages = await readPackages(options, machine, spool, log);
+  for (const { name, version, signedBy } of packages)
+    log(`package ${name} ${version}${signedBy === undefined ? "" : `, signed by ${signedBy}`}`);
   const root = new RootTree();
   const medium = squashfs === undefined ? root : new RootTree(false);
   const boot = await addBoot(medium, packages, kernel, commandLine, machine, options);
   addRoot(root, packages, timezoneFile(options.timezone, packages));
-  await addGuestPrograms(root, options);
+  await addGuestPrograms(root, await tether, options);
   addModules(root, kernel, index, selection);
 
-  const init = await content(options.init, "init");
+  const init = await givenContent(options.init, "init");
   const files = await digests(root, boot.unfinished);
   const manifest: Manifest = {
     format: MANIFEST_FORMAT,
@@ -81,7 +99,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     kernel: {
       version: kernel.version,
       commandLine,
-      sha256: await sha256(kernel.image),
+      sha256: await kernel.image.digest(),
       ...(kernel.package !== undefined && { package: manifestPackage(kernel.package) }),
     },
     boot: boot.manifest,
@@ -91,7 +109,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     modules: { early: selection.early.map(moduleName), late: selection.late.map(moduleName) },
     cdrom: selection.cdrom,
     files,
-    init: await sha256(init),
+    init: await init.digest(),
   };
   const text = `${JSON.stringify(manifest, null, 2)}\n`;
   root.addText(MANIFEST_PATH, text);
@@ -117,7 +135,7 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
     const rootFile: IsoFile = { type: "file", mode: 0o644, content: bytesContent(new Uint8Array(0)) };
     medium.add("root.squashfs", rootFile);
     const plan = planSquashfs({ root: root.root, ...squashfs, time: MEDIUM_TIME, base: describe().offsetOf(rootFile) });
-    rootFile.content = await spool.keep(plan.stream());
+    rootFile.content = fileContent(await spool.keepFile(plan.stream()));
     // Its addresses count from the start of the medium, where ISO 9660 leaves room: the kernel mounts either of the two.
     image = describe(() => plan.superblock());
   }
@@ -126,27 +144,36 @@ async function build(options: IsoBuildOptions, spool: Spool): Promise<BuiltIso> 
   return { path: options.out, size: image.size, sha256: digest, kernelVersion: kernel.version };
 }
 
-async function readPackages(
-  { packages: paths, rpmKeys, timezone }: IsoBuildOptions,
-  machine: ArchitectureFacts,
-  spool: Spool,
-  log: (line: string) => void,
-): Promise<ReadPackage[]> {
-  const packages: ReadPackage[] = [];
+type Reading = Pick<PackageReading, "spool" | "inflate">;
+
+function packageFilter(timezone: string | undefined): (file: string) => boolean {
   const isZone = (file: string): boolean => /^usr\/share\/zoneinfo\//.test(file);
-  const wanted = (file: string): boolean =>
-    isZone(file) ? file === `usr/share/zoneinfo/${timezone}` : !leftOut.test(file);
-  for (const path of [...new Set(paths)].sort()) {
-    const read = await readPackage(path, {
-      spool,
-      wanted,
-      architectures: machine.packageNames,
-      ...(rpmKeys !== undefined && { rpmKeys }),
-    });
-    log(`package ${read.name} ${read.version}${read.signedBy === undefined ? "" : `, signed by ${read.signedBy}`}`);
-    packages.push(read);
-  }
+  return (file) => (isZone(file) ? file === `usr/share/zoneinfo/${timezone}` : !leftOut.test(file));
+}
+
+/** The results, or the first failure, but not before all have ended: they use what is removed after a failure. */
+async function allEnded<T extends readonly unknown[]>(work: T) {
+  await Promise.allSettled(work);
+  return Promise.all(work);
+}
+
+/** The packages ordered by name. */
+async function readPackages(paths: readonly string[], reading: PackageReading): Promise<ReadPackage[]> {
+  const packages: ReadPackage[] = [];
+  const left = [...new Set(paths)].sort();
+  const readNext = async (): Promise<void> => {
+    for (let path = left.shift(); path !== undefined; path = left.shift()) packages.push(await readPackage(path, reading));
+  };
+  await allEnded(Array.from({ length: PACKAGES_AT_ONCE }, readNext));
   return packages.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The tether's content with its digest. */
+async function loadTether(source: IsoBuildOptions["tether"]): Promise<StoredContent> {
+  const given = await source;
+  const content = given instanceof Uint8Array ? memoryContent(given) : await givenContent(given, "tether");
+  await content.digest();
+  return content;
 }
 
 function timezoneFile(timezone: string | undefined, packages: readonly ReadPackage[]): IsoNode | undefined {
@@ -230,12 +257,12 @@ async function addBoot(
   };
 }
 
-async function addGuestPrograms(root: RootTree, options: IsoBuildOptions): Promise<void> {
-  root.add("sbin/tether", { type: "file", mode: 0o755, content: await content(options.tether, "tether") });
-  await requireInterpreter(root, options.tether);
-  root.add("sbin/launcher", { type: "file", mode: 0o755, content: await content(options.launcher, "launcher") });
+async function addGuestPrograms(root: RootTree, tether: StoredContent, options: IsoBuildOptions): Promise<void> {
+  root.add("sbin/tether", { type: "file", mode: 0o755, content: tether });
+  await requireInterpreter(root, tether);
+  root.add("sbin/launcher", { type: "file", mode: 0o755, content: await givenContent(options.launcher, "launcher") });
   for (const file of options.addFiles ?? []) {
-    root.add(file.path, { type: "file", mode: file.mode & 0o777, content: await content(file.content, file.path) });
+    root.add(file.path, { type: "file", mode: file.mode & 0o777, content: await givenContent(file.content, file.path) });
   }
   const certificates = await Promise.all((options.caCertificates ?? []).map(readCertificates));
   if (certificates.length > 0) root.addText("etc/ssl/certs/ca-certificates.crt", certificates.flat().join(""));
@@ -258,9 +285,8 @@ async function readCertificates(path: string): Promise<string[]> {
 }
 
 /** The tether is linked to the C library, which comes out of a package. */
-async function requireInterpreter(root: RootTree, tether: string | Blob): Promise<void> {
-  const program = typeof tether === "string" ? Bun.file(tether) : tether;
-  const interpreter = elfInterpreter(await program.slice(0, 4096).bytes());
+async function requireInterpreter(root: RootTree, tether: StoredContent): Promise<void> {
+  const interpreter = elfInterpreter(await tether.start(4096));
   if (interpreter === undefined || root.has(interpreter)) return;
   throw new Error(
     `no package brings ${interpreter}, which starts the tether; give the package of the C library (Debian: libc6, Photon: glibc)`,
@@ -302,28 +328,20 @@ async function makeFirstStage(
   return makeInitramfs({ init: await bytesOf(init), modules, mediumId, fileSystem }, compression);
 }
 
-async function content(source: string | Blob, what: string): Promise<IsoContent> {
-  if (typeof source !== "string") return { size: source.size, stream: () => source.stream() };
-  const file = Bun.file(source);
-  if (!(await file.exists())) throw new Error(`the ${what} ${source} does not exist`);
-  return { size: file.size, stream: () => Bun.file(source).stream() };
-}
-
 /** Writes beside the target and renames, so that a broken build never looks like a finished one. */
 async function writeFile(path: string, stream: AsyncIterable<Uint8Array>): Promise<string> {
   const partial = `${path}.partial`;
   const hash = new Bun.CryptoHasher("sha256");
-  const writer = Bun.file(partial).writer({ highWaterMark: 1024 * 1024 });
-  try {
+  async function* hashed() {
     for await (const chunk of stream) {
       hash.update(chunk);
-      writer.write(chunk);
-      await writer.flush();
+      yield chunk;
     }
-    await writer.end();
+  }
+  try {
+    await writeStream(partial, hashed());
     await rename(partial, path);
   } catch (error) {
-    await writer.end();
     await rm(partial, { force: true });
     throw error;
   }

@@ -10,7 +10,7 @@ import { selectModules } from "./module-selection";
 
 const wishes = { machine: factsOf("x86_64"), fileSystem: "iso9660" as const };
 
-import { spooledFile } from "./spool";
+import { fileContent } from "./stored-content";
 
 let folder = "";
 beforeAll(async () => {
@@ -40,15 +40,15 @@ function moduleFile(information: string): Uint8Array {
 }
 
 async function kernel(modules: Record<string, string>, builtin: string[]): Promise<Kernel> {
-  const files = new Map<string, ReturnType<typeof spooledFile>>();
+  const files = new Map<string, ReturnType<typeof fileContent>>();
   for (const [path, information] of Object.entries(modules)) {
     const file = join(folder, path.replaceAll("/", "_"));
     await Bun.write(file, moduleFile(information));
-    files.set(path, spooledFile(file));
+    files.set(path, fileContent(file));
   }
   return {
     version: "6",
-    image: spooledFile("/dev/null"),
+    image: fileContent("/dev/null"),
     modules: files,
     builtin,
     configuration: new KernelConfiguration(undefined),

@@ -25,8 +25,8 @@ export class ModuleIndex {
 
   static async of(kernel: Kernel): Promise<ModuleIndex> {
     const index = new ModuleIndex(kernel.builtin, kernel.configuration);
-    for (const [path, { file }] of kernel.modules) {
-      index.#modules.set(moduleName(path), factsOf(path, await Bun.file(file).bytes()));
+    for (const [path, module] of kernel.modules) {
+      index.#modules.set(moduleName(path), factsOf(path, await module.bytes()));
     }
     return index;
   }

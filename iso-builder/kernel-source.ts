@@ -1,11 +1,10 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { IsoNode } from "../src/format/iso9660";
-import type { RpmKeys } from "../src/format/rpm";
-import { compressionOf, decompress } from "../src/format/stream/decompress";
+import { compressionOf } from "../src/format/stream/decompress";
 import { KernelConfiguration } from "./kernel-configuration";
-import { type ReadPackage, readPackage } from "./package-files";
-import { type Spool, type SpooledFile, spooledFile } from "./spool";
+import { type PackageReading, type ReadPackage, readPackage } from "./package-files";
+import { fileContent, type StoredContent } from "./stored-content";
 
 /** Where the kernel comes from. */
 export type KernelSource =
@@ -18,9 +17,9 @@ export type KernelSource =
 
 export interface Kernel {
   version: string;
-  image: SpooledFile;
+  image: StoredContent;
   /** Loadable modules, not compressed, by their path below `lib/modules/VERSION/`. */
-  modules: Map<string, SpooledFile>;
+  modules: Map<string, StoredContent>;
   /** `modules.builtin`: paths of what the kernel itself contains. */
   builtin: string[];
   configuration: KernelConfiguration;
@@ -29,47 +28,45 @@ export interface Kernel {
 
 /** The largest modules take a few megabytes. */
 const MAX_MODULE = 256 * 1024 ** 2;
+const MODULES_AT_ONCE = 16;
 const MAX_CONFIGURATION = 16 * 1024 ** 2;
 const wantedFiles = /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/;
 
 /** @throws Error when the source has no kernel or several, or the kernel lacks something essential */
 export async function openKernel(
   source: KernelSource,
-  spool: Spool,
-  architectures: ReadonlySet<string>,
-  rpmKeys?: RpmKeys,
+  reading: Omit<PackageReading, "wanted">,
 ): Promise<Kernel> {
-  if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path, spool);
-  const read = await readPackage(source.path, {
-    spool,
-    wanted: (path) => wantedFiles.test(path),
-    architectures,
-    ...(rpmKeys !== undefined && { rpmKeys }),
-  });
-  const files = new Map<string, SpooledFile>();
+  if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path, reading);
+  const read = await readPackage(source.path, { ...reading, wanted: (path) => wantedFiles.test(path) });
+  const files = new Map<string, StoredContent>();
   for (const [path, node] of read.files) {
     const file = spooled(node);
     if (file !== undefined) files.set(path, file);
   }
   const { files: _, ...described } = read;
-  return { ...(await assemble(files, source.path, spool)), package: described };
+  return { ...(await assemble(files, source.path, reading)), package: described };
 }
 
-function spooled(node: IsoNode): SpooledFile | undefined {
-  return node.type === "file" && "file" in node.content ? (node.content as SpooledFile) : undefined;
+function spooled(node: IsoNode): StoredContent | undefined {
+  return node.type === "file" && "digest" in node.content ? (node.content as StoredContent) : undefined;
 }
 
-async function listDirectory(root: string): Promise<Map<string, SpooledFile>> {
-  const files = new Map<string, SpooledFile>();
+async function listDirectory(root: string): Promise<Map<string, StoredContent>> {
+  const files = new Map<string, StoredContent>();
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const path = join(entry.parentPath, entry.name);
-    files.set(path.slice(root.replace(/\/+$/, "").length + 1), spooledFile(path));
+    files.set(path.slice(root.replace(/\/+$/, "").length + 1), fileContent(path));
   }
   return files;
 }
 
-async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string, spool: Spool): Promise<Kernel> {
+async function assemble(
+  files: ReadonlyMap<string, StoredContent>,
+  origin: string,
+  reading: Omit<PackageReading, "wanted">,
+): Promise<Kernel> {
   const images = [...files].filter(([path]) => /^((usr\/)?(boot|lib\/modules\/[^/]+)\/)?vmlinuz(-[^/]+)?$/.test(path));
   const [image] = images;
   if (image === undefined || images.length > 1) {
@@ -78,17 +75,15 @@ async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string,
     );
   }
   const inModules = /^(?:usr\/)?lib\/modules\/([^/]+)\/(.+)$/;
-  const modules = new Map<string, SpooledFile>();
+  const modules = new Map<string, StoredContent>();
   const versions = new Set<string>();
   let builtin: string[] = [];
   for (const [path, file] of files) {
     const [, version, inside] = inModules.exec(path) ?? [];
     if (version === undefined || inside === undefined) continue;
     versions.add(version);
-    if (/\.ko(\.(xz|gz|zst))?$/.test(inside)) {
-      modules.set(inside.replace(/\.(xz|gz|zst)$/, ""), await uncompressed(file, inside, spool));
-    }
-    if (inside === "modules.builtin") builtin = (await Bun.file(file.file).text()).split("\n").filter(Boolean);
+    if (/\.ko(\.(xz|gz|zst))?$/.test(inside)) modules.set(inside, file);
+    if (inside === "modules.builtin") builtin = (await textOf(file)).split("\n").filter(Boolean);
   }
   const [version] = versions;
   if (version === undefined || versions.size > 1) {
@@ -99,14 +94,36 @@ async function assemble(files: ReadonlyMap<string, SpooledFile>, origin: string,
   )?.[1];
   if (config !== undefined && config.size > MAX_CONFIGURATION)
     throw new Error(`${origin}: the kernel's config is too large`);
-  const configuration = new KernelConfiguration(config && (await Bun.file(config.file).text()));
+  const configuration = new KernelConfiguration(config && (await textOf(config)));
   configuration.requireEssentials();
-  return { version, image: image[1], modules, builtin, configuration };
+  return { version, image: image[1], modules: await plainModules(modules, reading), builtin, configuration };
+}
+
+async function textOf(content: StoredContent): Promise<string> {
+  return Buffer.from(await content.bytes()).toString("utf8");
 }
 
 /** The medium holds modules plain: the kernel loads them without help, and the medium compresses all alike. */
-async function uncompressed(file: SpooledFile, name: string, spool: Spool): Promise<SpooledFile> {
-  const compression = compressionOf(name);
-  if (compression === "none") return file;
-  return spool.keep(decompress(Bun.file(file.file).stream(), compression, MAX_MODULE));
+async function plainModules(
+  stored: ReadonlyMap<string, StoredContent>,
+  { spool, inflate }: Pick<PackageReading, "spool" | "inflate">,
+): Promise<Map<string, StoredContent>> {
+  const modules = new Map<string, StoredContent>();
+  const plain = async ([path, content]: [string, StoredContent]): Promise<void> => {
+    const compression = compressionOf(path);
+    const name = path.replace(/\.(xz|gz|zst)$/, "");
+    if (compression === "none") {
+      modules.set(name, content);
+      return;
+    }
+    const stream = inflate(piecesOf(content), compression, MAX_MODULE);
+    modules.set(name, await spool.keepBytes(Buffer.concat(await Array.fromAsync(stream))));
+  };
+  const all = [...stored];
+  while (all.length > 0) await Promise.all(all.splice(0, MODULES_AT_ONCE).map(plain));
+  return modules;
+}
+
+async function* piecesOf(content: StoredContent): AsyncGenerator<Uint8Array> {
+  yield* content.stream();
 }

@@ -1,7 +1,7 @@
 import type { IsoDirectory, IsoFile } from "../src/format/iso9660";
 import type { ReadPackage } from "./package-files";
 import type { RootTree } from "./root-tree";
-import { sha256 } from "./spool";
+import { digestOf } from "./stored-content";
 
 /** Where the image says what it was made of. */
 export const MANIFEST_PATH = "/etc/vch/manifest.json";
@@ -46,7 +46,7 @@ export async function digests(tree: RootTree, except: ReadonlySet<IsoFile>): Pro
   const visit = async (directory: IsoDirectory, path: string): Promise<void> => {
     for (const [name, node] of directory.entries) {
       if (node.type === "directory") await visit(node, `${path}/${name}`);
-      if (node.type === "file" && !except.has(node)) files.push([`${path}/${name}`, await sha256(node.content)]);
+      if (node.type === "file" && !except.has(node)) files.push([`${path}/${name}`, await digestOf(node.content)]);
     }
   };
   await visit(tree.root, "");

@@ -12,13 +12,15 @@ export interface IsoBuildOptions {
    */
   packages: string[];
   /** The program that becomes `/sbin/tether`. */
-  tether: string | Blob;
+  tether: string | Blob | Promise<Uint8Array>;
   /** What the manifest calls the tether's version. */
   tetherVersion?: string;
   /** The static program that becomes `/sbin/launcher`. */
   launcher: string | Blob;
   /** The compiled `init/init.c` for the architecture. */
   init: string | Blob;
+  /** The compiled `src/format/stream/lzma2/lzma2.c`; without it, packages are read by a slower decoder. */
+  xzDecoder?: Blob;
   /** Where the image is to be; it appears there only when it is complete. */
   out: string;
   /** Further kernel arguments, after the default ones. */

@@ -1,7 +1,9 @@
 import { type DebControl, readDeb } from "../src/format/deb/reader";
 import type { IsoNode } from "../src/format/iso9660";
 import { type RpmKeys, type RpmPackage, readRpm, rpmPackageVersion, verifyRpmSignature } from "../src/format/rpm";
-import { type Spool, sha256, spooledFile } from "./spool";
+import type { Decompress } from "../src/format/stream/decompress";
+import type { Spool } from "./spool";
+import { fileContent } from "./stored-content";
 
 /** A package whose files were taken over. */
 export interface ReadPackage {
@@ -18,6 +20,7 @@ export interface ReadPackage {
 
 export interface PackageReading {
   spool: Spool;
+  inflate: Decompress;
   /** Which files to take. */
   wanted: (path: string) => boolean;
   /** Names of the architectures that the package may be for. */
@@ -39,7 +42,7 @@ export async function readPackage(path: string, reading: PackageReading): Promis
   const isRpm = RPM_MAGIC.every((byte, index) => start[index] === byte);
   try {
     const read = isRpm ? await readRpmPackage(path, reading) : await readDebPackage(path, reading);
-    return { ...read, sha256: await sha256(spooledFile(path)) };
+    return { ...read, sha256: await fileContent(path).digest() };
   } catch (error) {
     throw new Error(`package ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
@@ -52,13 +55,14 @@ function requireArchitecture({ architecture }: { architecture: string }, fitting
 
 type Unhashed = Omit<ReadPackage, "sha256">;
 
-async function readDebPackage(path: string, { spool, wanted, architectures }: PackageReading): Promise<Unhashed> {
+async function readDebPackage(path: string, { spool, wanted, architectures, inflate }: PackageReading): Promise<Unhashed> {
   const files = new Map<string, IsoNode>();
   let control: DebControl | undefined;
-  const entries = readDeb(Bun.file(path).stream(), (read) => {
+  const onControl = (read: DebControl): void => {
     requireArchitecture(read, architectures);
     control = read;
-  });
+  };
+  const entries = readDeb(Bun.file(path).stream(), onControl, inflate);
   for await (const { header, body } of entries) {
     const name = header.name.replace(/^(\.?\/)+/, "").replace(/\/+$/, "");
     if (!wanted(name)) continue;
@@ -71,7 +75,7 @@ async function readDebPackage(path: string, { spool, wanted, architectures }: Pa
       files.set(name, target);
     } else if (header.type === "file") {
       // Set-id bits mean nothing on a medium that is mounted nosuid.
-      files.set(name, { type: "file", mode: header.mode & 0o755, content: await spool.keep(body) });
+      files.set(name, { type: "file", mode: header.mode & 0o755, content: await spool.keep(body, header.size) });
     }
   }
   if (control === undefined) throw new Error("it has no control data");
@@ -81,19 +85,20 @@ async function readDebPackage(path: string, { spool, wanted, architectures }: Pa
 
 async function readRpmPackage(
   path: string,
-  { spool, wanted, architectures, rpmKeys }: PackageReading,
+  { spool, wanted, architectures, rpmKeys, inflate }: PackageReading,
 ): Promise<Unhashed> {
   const files = new Map<string, IsoNode>();
   /** Names of files with several names; the last one that comes brings the content. */
   const linked = new Map<number, string[]>();
   let described: RpmPackage | undefined;
   let signedBy: string | undefined;
-  const entries = readRpm(Bun.file(path).stream(), async (read) => {
+  const onPackage = async (read: RpmPackage): Promise<void> => {
     requireArchitecture(read, architectures);
     if (read.isSource) throw new Error("it is a source package");
     if (rpmKeys !== undefined) signedBy = await verifyRpmSignature(read, rpmKeys);
     described = read;
-  });
+  };
+  const entries = readRpm(Bun.file(path).stream(), onPackage, inflate);
   for await (const file of entries) {
     if (file.type === "symlink" && wanted(file.path))
       files.set(file.path, { type: "symlink", target: file.target ?? "" });
@@ -103,7 +108,7 @@ async function readRpmPackage(
     if (file.linkGroup !== undefined) linked.set(file.linkGroup, names);
     const taken = names.filter(wanted);
     if (taken.length === 0 || (file.linkGroup !== undefined && file.size === 0)) continue;
-    const node: IsoNode = { type: "file", mode: file.mode & 0o755, content: await spool.keep(file.body) };
+    const node: IsoNode = { type: "file", mode: file.mode & 0o755, content: await spool.keep(file.body, file.size) };
     for (const name of taken) files.set(name, node);
   }
   if (described === undefined) throw new Error("it has no header");

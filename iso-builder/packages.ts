@@ -2,7 +2,7 @@ import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Apt } from "./apt";
 import { type Architecture, type ArchitectureFacts, factsOf } from "./architecture";
-import { sha256, spooledFile } from "./spool";
+import { fileContent } from "./stored-content";
 
 /** Boot loaders for BIOS and UEFI, and a shell that needs no library: for images of any distribution's packages. */
 export const bootPackages = (architecture: Architecture = "x86_64"): string[] => [
@@ -57,7 +57,7 @@ export async function fetchDebianPackages(
   for (const name of names) {
     const resolved = /^linux-image-[a-z]/.test(name) ? await kernelBehind(apt, name) : name;
     const path = await fetchOne(apt, cacheDirectory, resolved);
-    fetched.push({ name: resolved, path, sha256: await sha256(spooledFile(path)) });
+    fetched.push({ name: resolved, path, sha256: await fileContent(path).digest() });
   }
   await Bun.write(join(cacheDirectory, "packages.json"), `${JSON.stringify(fetched, null, 2)}\n`);
   return fetched;

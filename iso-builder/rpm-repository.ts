@@ -152,13 +152,13 @@ async function fetchChecked(
         yield chunk;
       }
     }
-    const kept = await spool.keep(checked());
+    const file = await spool.keepFile(checked());
     if (hash.digest("hex") !== checksum.value.toLowerCase()) {
       throw new Error(
         `${relative} does not fit its ${checksum.algorithm} checksum; it is damaged or was tampered with`,
       );
     }
-    await rename(kept.file, target);
+    await rename(file, target);
   } finally {
     await spool.remove();
   }

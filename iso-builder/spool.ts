@@ -1,10 +1,19 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { IsoContent } from "../src/format/iso9660";
+import { fileContent, memoryContent, type StoredContent } from "./stored-content";
 
-/** A folder that keeps file contents between reading the packages and writing the image, so that memory does not. */
+/** Larger contents go to a file. */
+const MAX_IN_MEMORY = 16 * 1024 ** 2;
+/** What all contents may take in memory: a kernel for virtual machines with its modules takes about 100 MiB. */
+const MEMORY = 160 * 1024 ** 2;
+
+/**
+ * Keeps file contents between reading the packages and writing the image: in memory as far as there is room, the others in
+ * a folder.
+ */
 export class Spool {
   #count = 0;
+  #room = MEMORY;
 
   private constructor(readonly folder: string) {}
 
@@ -15,19 +24,38 @@ export class Spool {
     return new Spool(folder);
   }
 
-  /** Keeps a content. Its place is named by a number: names out of packages never become paths here. */
-  async keep(body: AsyncIterable<Uint8Array>): Promise<SpooledFile> {
-    const file = join(this.folder, String(this.#count++));
-    const writer = Bun.file(file).writer();
-    try {
-      for await (const chunk of body) {
-        writer.write(chunk);
-        await writer.flush();
-      }
-    } finally {
-      await writer.end();
+  /** Keeps a content whose size is known. */
+  async keep(body: AsyncIterable<Uint8Array>, size: number): Promise<StoredContent> {
+    if (!this.#takeRoom(size)) return fileContent(await this.keepFile(body));
+    const bytes = new Uint8Array(size);
+    let at = 0;
+    for await (const chunk of body) {
+      bytes.set(chunk, at);
+      at += chunk.length;
     }
-    return spooledFile(file);
+    return memoryContent(bytes);
+  }
+
+  /** Keeps a content that is in memory already, where it stays if there is room. */
+  async keepBytes(bytes: Uint8Array): Promise<StoredContent> {
+    if (this.#takeRoom(bytes.length)) return memoryContent(bytes);
+    async function* body() {
+      yield bytes;
+    }
+    return fileContent(await this.keepFile(body()));
+  }
+
+  #takeRoom(size: number): boolean {
+    if (size > MAX_IN_MEMORY || size > this.#room) return false;
+    this.#room -= size;
+    return true;
+  }
+
+  /** Keeps a content in a file. Its place is named by a number: names out of packages never become paths here. */
+  async keepFile(body: AsyncIterable<Uint8Array>): Promise<string> {
+    const file = join(this.folder, String(this.#count++));
+    await writeStream(file, body);
+    return file;
   }
 
   async remove(): Promise<void> {
@@ -35,25 +63,41 @@ export class Spool {
   }
 }
 
-/** Content that lies in a file of this machine. */
-export interface SpooledFile extends IsoContent {
-  readonly file: string;
-}
+/** Small pieces are written together. */
+const WRITE_SIZE = 1024 ** 2;
 
-export function spooledFile(file: string): SpooledFile {
-  return { file, size: Bun.file(file).size, stream: () => Bun.file(file).stream() };
-}
-
-/** SHA-256 of a content, in hexadecimal. */
-export async function sha256(content: Pick<IsoContent, "stream">): Promise<string> {
-  const hash = new Bun.CryptoHasher("sha256");
-  for await (const chunk of content.stream()) hash.update(chunk);
-  return hash.digest("hex");
-}
-
-/** The whole of a content, for what must be in memory: modules, kernels, boot stubs. */
-export async function bytesOf(source: Pick<IsoContent, "stream">): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of source.stream()) chunks.push(new Uint8Array(chunk));
-  return Buffer.concat(chunks);
+/** Writes a new file; the next bytes are made while the last ones are written. */
+export async function writeStream(path: string, body: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = await open(path, "w");
+  let writing: Promise<unknown> = Promise.resolve();
+  try {
+    let buffer = Buffer.allocUnsafe(WRITE_SIZE);
+    let filled = 0;
+    const write = async (bytes: Uint8Array): Promise<void> => {
+      await writing;
+      writing = file.writeFile(bytes);
+      // Its failure is met at the next write or at the end.
+      writing.catch(() => undefined);
+    };
+    for await (const chunk of body) {
+      if (filled + chunk.length > WRITE_SIZE && filled > 0) {
+        await write(buffer.subarray(0, filled));
+        buffer = Buffer.allocUnsafe(WRITE_SIZE);
+        filled = 0;
+      }
+      if (chunk.length >= WRITE_SIZE) {
+        await write(chunk);
+        // The source may reuse its chunk.
+        await writing;
+      } else {
+        buffer.set(chunk, filled);
+        filled += chunk.length;
+      }
+    }
+    await write(buffer.subarray(0, filled));
+    await writing;
+  } finally {
+    await writing.catch(() => undefined);
+    await file.close();
+  }
 }

@@ -7,7 +7,7 @@ import { isolinuxDigest } from "./boot-bios";
 import { stubDigest } from "./boot-efi";
 import { type OpenedIso, openIso } from "./inspect";
 import { MANIFEST_PATH } from "./manifest";
-import { bytesOf, sha256 } from "./spool";
+import { bytesOf, sha256 } from "./stored-content";
 
 const MAX_FIRST_STAGE = 256 * 1024 ** 2;
 const MAX_EFI_IMAGE = 256 * 1024 ** 2;

@@ -114,6 +114,7 @@ beforeAll(async () => {
   seeds.set("pe", [await Bun.file(program).bytes()]);
   const plain = new TextEncoder().encode("some text that repeats itself, some text that repeats itself\n".repeat(200));
   for (const [kind, command] of [
+    ["bzip2", ["bzip2", "-c"]],
     ["gzip", ["gzip", "-c"]],
     ["xz", ["xz", "-c"]],
     ["lzma", ["xz", "--format=lzma", "-c"]],
@@ -195,7 +196,7 @@ const readers: Record<string, (bytes: Uint8Array) => Promise<unknown>> = {
     authenticodeDigest(bytes);
   },
   ...Object.fromEntries(
-    (["gzip", "xz", "lzma", "zstd"] satisfies Compression[]).map((kind) => [
+    (["bzip2", "gzip", "xz", "lzma", "zstd"] satisfies Compression[]).map((kind) => [
       kind,
       (bytes: Uint8Array) => drain(decompress(pieces(bytes), kind, MAX_PLAIN)),
     ]),
@@ -333,6 +334,7 @@ describe("a damaged input ends with a FormatError or a result, soon, in bounded 
 describe("a decompression bomb is cut off at the limit", () => {
   const zeros = 192 * 1024 ** 2;
   for (const [kind, command] of [
+    ["bzip2", "bzip2 -1"],
     ["gzip", "gzip -1"],
     ["xz", "xz -0"],
     ["lzma", "xz --format=lzma -0"],

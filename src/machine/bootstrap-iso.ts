@@ -1,5 +1,5 @@
 import { mkdir, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import {
   type Architecture,
   type BuiltIso,
@@ -58,16 +58,21 @@ export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<B
     );
   }
   await mkdir(dirname(request.out), { recursive: true });
+  // Decompressed while the packages are fetched and read.
+  const tether = request.tether ?? programs.tether();
+  // Whoever waits for it hears of a failure.
+  if (tether instanceof Promise) tether.catch(() => undefined);
   const rpmKeys = await readKeyFiles(request.rpmKeyFiles ?? []);
   const sources = await gather(request, architecture, rpmKeys !== undefined);
-  const { out, say, tether, kernelArguments, modules, addFiles, caCertificates, timezone, secureBoot, compression } =
+  const { out, say, kernelArguments, modules, addFiles, caCertificates, timezone, secureBoot, compression } =
     request;
   return await buildIso({
     ...sources,
-    tether: tether ?? (await programs.tether()),
-    tetherVersion: tether === undefined ? BUILD.version : `${tether.slice(tether.lastIndexOf("/") + 1)} (given)`,
+    tether,
+    tetherVersion: request.tether === undefined ? BUILD.version : `${basename(request.tether)} (given)`,
     launcher: programs.launcher(architecture),
     init: programs.init(architecture),
+    xzDecoder: programs.xzDecoder,
     ...(kernelArguments && { kernelArguments }),
     ...(modules && { modules }),
     ...(addFiles && { addFiles }),
@@ -129,7 +134,7 @@ async function gather(
 
 /** Makes the ISO of `vch up` when there is none, or when it was made by another build of this program. */
 export async function ensureBootstrapIso(paths: StatePaths, say: (line: string) => void): Promise<string> {
-  const { digest } = await embeddedGuestPrograms();
+  const digest = await (await embeddedGuestPrograms()).digest();
   const stamp = `${paths.iso}.build`;
   const wanted = `${digest} ${MANIFEST_FORMAT}`;
   const stamped = await readFile(stamp, "utf8").catch(() => "");

@@ -21,3 +21,8 @@ declare module "*/init.aarch64" {
   const path: string;
   export default path;
 }
+
+declare module "*/lzma2.wasm" {
+  const path: string;
+  export default path;
+}

@@ -10,7 +10,9 @@ import { openIso } from "../../iso-builder/inspect.ts";
 import { defaultKernelPackage, defaultPackages, fetchDebianPackages } from "../../iso-builder/packages.ts";
 import { printTable } from "./table.ts";
 
-const { values: given } = parseArgs({ options: { runs: { type: "string", default: "3" } } });
+const { values: given } = parseArgs({
+  options: { runs: { type: "string", default: "3" }, compression: { type: "string", multiple: true } },
+});
 const RUNS = Number(given.runs);
 const VCH = resolve(import.meta.dir, "../../dist/vch");
 const PACKAGE_CACHE = process.env.VCH_PACKAGE_CACHE ?? join(tmpdir(), "vch-packages");
@@ -57,7 +59,7 @@ try {
     ({ path }) => path,
   );
   const [kernel = "", ...others] = packages;
-  for (const compression of ["none", "zstd"] as const) {
+  for (const compression of given.compression ?? ["none", "zstd"]) {
     const ours = join(folder, `${compression}.iso`);
     const build = (): Promise<Cost> =>
       run([

@@ -21,6 +21,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function build(compression: string): Promise<string> {
   const out = join(folder, `${compression}.deb`);
+  if (compression === "bzip2" || compression === "lzma") return repack(await build("none"), compression, out);
   const child = Bun.spawn(["dpkg-deb", "--root-owner-group", `-Z${compression}`, "-b", "p", out], {
     cwd: folder,
     stdout: "ignore",
@@ -30,9 +31,20 @@ async function build(compression: string): Promise<string> {
   return out;
 }
 
+/** Old packages, which dpkg-deb still reads but no longer makes. */
+async function repack(plain: string, compression: "bzip2" | "lzma", out: string): Promise<string> {
+  const [suffix, command] = compression === "lzma" ? ["lzma", "xz --format=lzma"] : ["bz2", "bzip2"];
+  const script = `rm -rf old && mkdir old && cd old && ar x "$1" && ${command} -c data.tar >data.tar.${suffix} &&
+    ar rcS "$2" debian-binary control.tar data.tar.${suffix} && dpkg-deb -c "$2"`;
+  const child = Bun.spawn(["sh", "-ec", script, "sh", plain, out], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  if ((await child.exited) !== 0) throw new Error(await child.stderr.text());
+  expect(await child.stdout.text()).toContain("./usr/lib/data");
+  return out;
+}
+
 describe("Debian packages", () => {
-  for (const compression of ["gzip", "xz", "zstd", "none"]) {
-    test(`made by dpkg-deb with ${compression}`, async () => {
+  for (const compression of ["gzip", "xz", "zstd", "none", "bzip2", "lzma"]) {
+    test(`as dpkg-deb reads them, with ${compression}`, async () => {
       const path = await build(compression);
       let control: DebControl | undefined;
       const seen: string[] = [];

@@ -1,6 +1,6 @@
 import { readAr } from "../ar/reader";
 import { FormatError } from "../format-error";
-import { compressionOf, decompress } from "../stream/decompress";
+import { compressionOf, type Decompress, decompress } from "../stream/decompress";
 import { readTar, type TarEntry } from "../tar";
 
 /** Plain size of a package's files that we accept: a kernel with all its modules takes about 400 MB. */
@@ -21,25 +21,27 @@ export interface DebControl {
  * Reads a Debian binary package as a stream: first its control file, then its files one after the other.
  *
  * @param onControl is told about the package before the first file
+ * @param inflate decompresses the files
  * @returns the files; a file's content can be read only until the next is asked for
  * @throws FormatError when the package is malformed or too large
  */
 export async function* readDeb(
   source: AsyncIterable<Uint8Array>,
   onControl: (control: DebControl) => void,
+  inflate: Decompress = decompress,
 ): AsyncGenerator<TarEntry, void, undefined> {
   let control: DebControl | undefined;
   for await (const member of readAr(source)) {
     const compression = compressionOf(member.name);
-    if (/^control\.tar(\.(gz|lzma|xz|zst))?$/.test(member.name)) {
+    if (/^control\.tar(\.(bz2|gz|lzma|xz|zst))?$/.test(member.name)) {
       control = await readControl(readTar(decompress(member.body, compression, MAX_CONTROL_SIZE)));
       onControl(control);
-    } else if (/^data\.tar(\.(gz|lzma|xz|zst))?$/.test(member.name)) {
+    } else if (/^data\.tar(\.(bz2|gz|lzma|xz|zst))?$/.test(member.name)) {
       if (control === undefined) throw new FormatError("deb", "the package has files before its control data");
-      yield* readTar(decompress(member.body, compression, MAX_DATA_SIZE));
+      yield* readTar(inflate(member.body, compression, MAX_DATA_SIZE));
       return;
     } else if (member.name.startsWith("data.tar")) {
-      throw new FormatError("deb", `the compression of ${member.name} is not supported; use gz, lzma, xz or zst`);
+      throw new FormatError("deb", `the compression of ${member.name} is not supported; use bz2, gz, lzma, xz or zst`);
     }
   }
   throw new FormatError("deb", "the package has no data.tar");

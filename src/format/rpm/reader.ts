@@ -1,7 +1,7 @@
 import { type CpioHeader, fileType, readCpio } from "../cpio/newc";
 import { FormatError } from "../format-error";
 import { ByteReader } from "../stream/byte-reader";
-import { type Compression, decompress } from "../stream/decompress";
+import { type Compression, type Decompress, decompress } from "../stream/decompress";
 import { RpmHeader, rpmTag } from "./header";
 import { formatRpmVersion, type RpmVersion } from "./version";
 
@@ -15,6 +15,7 @@ const FILE_TYPE = 0o170000;
 
 /** Names that RPM gives its compressors. */
 const compressors: Readonly<Record<string, Compression>> = {
+  bzip2: "bzip2",
   gzip: "gzip",
   lzma: "lzma",
   xz: "xz",
@@ -62,11 +63,13 @@ export interface RpmFile {
  * are checked; one that does not fit is an error at the latest when the files end.
  *
  * @param onPackage is told about the package before the first file, and may refuse it by throwing
+ * @param inflate decompresses the files
  * @throws FormatError when the package is malformed, damaged, larger than the limits, or carries no digests
  */
 export async function* readRpm(
   source: AsyncIterable<Uint8Array>,
   onPackage: (read: RpmPackage) => void | Promise<void>,
+  inflate: Decompress = decompress,
 ): AsyncGenerator<RpmFile, void, undefined> {
   const reader = new ByteReader(source, "rpm");
   try {
@@ -84,11 +87,11 @@ export async function* readRpm(
     const format = header.text(rpmTag.payloadFormat) ?? "cpio";
     const compression = compressors[compressor];
     if (compression === undefined) {
-      throw new FormatError("rpm", `the payload is compressed by ${compressor}; gzip, lzma, xz and zstd are supported`);
+      throw new FormatError("rpm", `the payload is compressed by ${compressor}; bzip2, gzip, lzma, xz and zstd are supported`);
     }
     if (format !== "cpio")
       throw new FormatError("rpm", `the payload is in the format ${format}; only cpio is supported`);
-    yield* readFiles(decompress(check.pass(reader), compression, MAX_PAYLOAD));
+    yield* readFiles(inflate(check.pass(reader), compression, MAX_PAYLOAD));
     await reader.drain();
     check.finish();
   } finally {

@@ -40,7 +40,7 @@ async function read(bytes: Blob | Uint8Array, onPackage: (read: RpmPackage) => v
 }
 
 describe("RPM packages", () => {
-  for (const payload of ["w6.gzdio", "w19.zstdio", "w6.xzdio", "w9T2.xzdio", "w6.lzdio"]) {
+  for (const payload of ["w6.gzdio", "w19.zstdio", "w6.xzdio", "w9T2.xzdio", "w6.lzdio", "w9.bzdio"]) {
     test(`of rpmbuild with ${payload} have the files that rpm2cpio gives`, async () => {
       const path = await buildRpm(folder, { name: "thing", payload, release: `1.${payload.replace(/\W/g, "")}`, root });
       let described: RpmPackage | undefined;

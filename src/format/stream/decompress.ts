@@ -1,19 +1,28 @@
 import { XzReadableStream } from "xz-decompress";
 import { FormatError } from "../format-error";
+import { decompressBzip2 } from "./bzip2";
 import { decompressLzma } from "./lzma";
 import { withoutXzSha256 } from "./xz-sha256";
 
 /** Compression that a stream's first bytes or a file's suffix tell. */
-export type Compression = "none" | "gzip" | "lzma" | "xz" | "zstd";
+export type Compression = "none" | "bzip2" | "gzip" | "lzma" | "xz" | "zstd";
 
 /** The compression named by a file name's suffix. */
 export function compressionOf(name: string): Compression {
   if (name.endsWith(".gz")) return "gzip";
+  if (name.endsWith(".bz2")) return "bzip2";
   if (name.endsWith(".lzma")) return "lzma";
   if (name.endsWith(".xz")) return "xz";
   if (name.endsWith(".zst")) return "zstd";
   return "none";
 }
+
+/** A way to decompress; readers of packages can be given another than the usual one. */
+export type Decompress = (
+  source: AsyncIterable<Uint8Array>,
+  compression: Compression,
+  limit: number,
+) => AsyncGenerator<Uint8Array, void, undefined>;
 
 /**
  * Decompresses a stream as it is read.
@@ -45,6 +54,8 @@ function plain(source: AsyncIterable<Uint8Array>, compression: Compression): Asy
   switch (compression) {
     case "none":
       return source;
+    case "bzip2":
+      return decompressBzip2(source);
     case "lzma":
       return decompressLzma(source);
     case "xz":
