@@ -162,7 +162,8 @@ async function readPackages(paths: readonly string[], reading: PackageReading): 
   const packages: ReadPackage[] = [];
   const left = [...new Set(paths)].sort();
   const readNext = async (): Promise<void> => {
-    for (let path = left.shift(); path !== undefined; path = left.shift()) packages.push(await readPackage(path, reading));
+    for (let path = left.shift(); path !== undefined; path = left.shift())
+      packages.push(await readPackage(path, reading));
   };
   await allEnded(Array.from({ length: PACKAGES_AT_ONCE }, readNext));
   return packages.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -262,7 +263,11 @@ async function addGuestPrograms(root: RootTree, tether: StoredContent, options: 
   await requireInterpreter(root, tether);
   root.add("sbin/launcher", { type: "file", mode: 0o755, content: await givenContent(options.launcher, "launcher") });
   for (const file of options.addFiles ?? []) {
-    root.add(file.path, { type: "file", mode: file.mode & 0o777, content: await givenContent(file.content, file.path) });
+    root.add(file.path, {
+      type: "file",
+      mode: file.mode & 0o777,
+      content: await givenContent(file.content, file.path),
+    });
   }
   const certificates = await Promise.all((options.caCertificates ?? []).map(readCertificates));
   if (certificates.length > 0) root.addText("etc/ssl/certs/ca-certificates.crt", certificates.flat().join(""));

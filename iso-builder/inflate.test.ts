@@ -6,7 +6,11 @@ import { join, resolve } from "node:path";
 import { FormatError } from "../src/format/format-error";
 import { Inflater } from "./inflate";
 
-const plain = Buffer.concat([Buffer.alloc(9_000_000, "text that repeats "), randomBytes(500_000), Buffer.alloc(1_000_000, 7)]);
+const plain = Buffer.concat([
+  Buffer.alloc(9_000_000, "text that repeats "),
+  randomBytes(500_000),
+  Buffer.alloc(1_000_000, 7),
+]);
 const MAX_PART = 6_000_000;
 let folder = "";
 let decoder: Uint8Array<ArrayBuffer>;
@@ -38,7 +42,8 @@ describe.each([
     using inflater = make();
     const streams = [xz("-T2", "--block-size=2000000"), xz("-T1"), xz("-C", "sha256", "--block-size=5000000")];
     // Side by side, as packages are read.
-    for (const digest of await Promise.all(streams.map((packed) => inflated(inflater, packed)))) expect(digest).toBe(wanted);
+    for (const digest of await Promise.all(streams.map((packed) => inflated(inflater, packed))))
+      expect(digest).toBe(wanted);
   });
 
   test("damage and too much data are errors, and the next stream is read all the same", async () => {

@@ -135,5 +135,6 @@ const ended = (): Error => new Error("decompressing was ended");
 /** In the compiled program, entry points lie below its root as they do in the source tree. */
 function workerLocation(): string {
   const isCompiled = import.meta.url.startsWith("file:///$bunfs/");
-  return new URL(isCompiled ? "/$bunfs/root/iso-builder/inflate-worker.js" : "./inflate-worker.ts", import.meta.url).href;
+  return new URL(isCompiled ? "/$bunfs/root/iso-builder/inflate-worker.js" : "./inflate-worker.ts", import.meta.url)
+    .href;
 }

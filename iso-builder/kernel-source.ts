@@ -33,10 +33,7 @@ const MAX_CONFIGURATION = 16 * 1024 ** 2;
 const wantedFiles = /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/;
 
 /** @throws Error when the source has no kernel or several, or the kernel lacks something essential */
-export async function openKernel(
-  source: KernelSource,
-  reading: Omit<PackageReading, "wanted">,
-): Promise<Kernel> {
+export async function openKernel(source: KernelSource, reading: Omit<PackageReading, "wanted">): Promise<Kernel> {
   if (source.kind === "directory") return assemble(await listDirectory(source.path), source.path, reading);
   const read = await readPackage(source.path, { ...reading, wanted: (path) => wantedFiles.test(path) });
   const files = new Map<string, StoredContent>();

@@ -1,5 +1,5 @@
+import type { PublicKeys } from "../src/format/openpgp/keys";
 import type { SecureBootSigner } from "../src/format/pe";
-import type { RpmKeys } from "../src/format/rpm";
 import type { Architecture } from "./architecture";
 import type { MediumCompression } from "./compression";
 import type { KernelSource } from "./kernel-source";
@@ -34,7 +34,7 @@ export interface IsoBuildOptions {
   /** A name such as `Europe/Berlin`; needs a package `tzdata`. */
   timezone?: string;
   /** Where given, RPM packages must be signed by one of them. */
-  rpmKeys?: RpmKeys;
+  rpmKeys?: PublicKeys;
   /** Signs the UEFI program for Secure Boot. */
   secureBoot?: SecureBootSigner;
   /** `none` unless given. */

@@ -1,6 +1,7 @@
+import type { PublicKeys } from "../src/format/openpgp/keys";
 import { type DebControl, readDeb } from "../src/format/deb/reader";
 import type { IsoNode } from "../src/format/iso9660";
-import { type RpmKeys, type RpmPackage, readRpm, rpmPackageVersion, verifyRpmSignature } from "../src/format/rpm";
+import { type RpmPackage, readRpm, rpmPackageVersion, verifyRpmSignature } from "../src/format/rpm";
 import type { Decompress } from "../src/format/stream/decompress";
 import type { Spool } from "./spool";
 import { fileContent } from "./stored-content";
@@ -26,7 +27,7 @@ export interface PackageReading {
   /** Names of the architectures that the package may be for. */
   architectures: ReadonlySet<string>;
   /** Where given, an RPM package must be signed by one of them. */
-  rpmKeys?: RpmKeys;
+  rpmKeys?: PublicKeys;
 }
 
 const RPM_MAGIC = [0xed, 0xab, 0xee, 0xdb];
@@ -55,7 +56,10 @@ function requireArchitecture({ architecture }: { architecture: string }, fitting
 
 type Unhashed = Omit<ReadPackage, "sha256">;
 
-async function readDebPackage(path: string, { spool, wanted, architectures, inflate }: PackageReading): Promise<Unhashed> {
+async function readDebPackage(
+  path: string,
+  { spool, wanted, architectures, inflate }: PackageReading,
+): Promise<Unhashed> {
   const files = new Map<string, IsoNode>();
   let control: DebControl | undefined;
   const onControl = (read: DebControl): void => {

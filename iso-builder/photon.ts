@@ -1,4 +1,4 @@
-import { type RpmKeys, readRpmKeys } from "../src/format/rpm";
+import { type PublicKeys, readPublicKeys } from "../src/format/openpgp/keys";
 import { resolveDependencies } from "./rpm-dependencies";
 import { RpmRepositories } from "./rpm-repository";
 
@@ -44,13 +44,13 @@ export interface RpmSources {
 }
 
 /** Reads key files; `undefined` when there are none, and nothing is to be checked. */
-export async function readKeyFiles(files: readonly string[]): Promise<RpmKeys | undefined> {
+export async function readKeyFiles(files: readonly string[]): Promise<PublicKeys | undefined> {
   if (files.length === 0) return undefined;
   const keys = await Promise.all(
     files.map(async (file) => {
       const source = Bun.file(file);
       if (!(await source.exists())) throw new Error(`the key file ${file} does not exist`);
-      return readRpmKeys(await source.bytes());
+      return readPublicKeys(await source.bytes());
     }),
   );
   return keys.flat();
@@ -68,7 +68,12 @@ export async function fetchPhoton(
     location.replaceAll("$releasever", kernel.release).replaceAll("$basearch", architecture),
   );
   for (const location of filled) log(`reading the package repository ${location}`);
-  const repositories = await RpmRepositories.open(filled, architecture, cacheFolder);
+  const repositories = await RpmRepositories.open(
+    filled,
+    architecture,
+    cacheFolder,
+    await readKeyFiles(sources.keyFiles),
+  );
   const offered = repositories.newest(kernel.flavour, kernel.version);
   log(`kernel package ${offered.name} ${offered.version}-${offered.release}`);
   const needed = resolveDependencies(repositories, [...guestPackages, ...added]);
@@ -79,7 +84,12 @@ export async function fetchPhoton(
 
 /** Fetches packages and what they need out of RPM repositories, for an image whose kernel comes from elsewhere. */
 export async function fetchRpmPackages(names: readonly string[], sources: RpmSources): Promise<string[]> {
-  const repositories = await RpmRepositories.open(sources.repositories, sources.architecture, sources.cacheFolder);
+  const repositories = await RpmRepositories.open(
+    sources.repositories,
+    sources.architecture,
+    sources.cacheFolder,
+    await readKeyFiles(sources.keyFiles),
+  );
   const packages: string[] = [];
   for (const one of resolveDependencies(repositories, names)) {
     packages.push(await repositories.fetch(one, sources.cacheFolder));

@@ -1,24 +1,23 @@
-import { mkdir, rename, rm } from "node:fs/promises";
-import { basename, join, resolve, sep } from "node:path";
-import { fileURLToPath } from "node:url";
+import { mkdir, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { PublicKeys } from "../src/format/openpgp/keys";
+import { verifyDetached } from "../src/format/openpgp/signed-text";
 import {
   compareRpmVersions,
   formatRpmVersion,
   type PrimaryPackage,
   parseRpmVersion,
-  type RepositoryFile,
   readPrimary,
   readRepomd,
 } from "../src/format/rpm";
 import { compressionOf, decompress } from "../src/format/stream/decompress";
-import { Spool } from "./spool";
+import { fetchChecked, fetchSmall, fitsChecksum, MissingFile } from "./repository-file";
 
 /** A package and the repository that offers it. */
 export interface OfferedPackage extends PrimaryPackage {
   repository: string;
 }
 
-const REQUEST_TIMEOUT_MS = 10 * 60_000;
 const MAX_REPOMD = 1024 ** 2;
 const MAX_PRIMARY = 256 * 1024 ** 2;
 const MAX_PLAIN_PRIMARY = 2 * 1024 ** 3;
@@ -31,13 +30,19 @@ export class RpmRepositories {
   /**
    * Reads the lists of packages, each checked by its checksum.
    * @param locations `https://…`, `http://…`, `file:///…` or a folder
+   * @param keys where given, a signature of `repomd.xml` that is there must be by one of them
    * @throws Error that names the repository and what is wrong with it
    */
-  static async open(locations: readonly string[], architecture: string, cacheFolder: string): Promise<RpmRepositories> {
+  static async open(
+    locations: readonly string[],
+    architecture: string,
+    cacheFolder: string,
+    keys?: PublicKeys,
+  ): Promise<RpmRepositories> {
     const packages: OfferedPackage[] = [];
     for (const location of locations) {
       try {
-        for (const found of await listPackages(location, architecture, cacheFolder)) {
+        for (const found of await listPackages(location, architecture, cacheFolder, keys)) {
           packages.push({ ...found, repository: location });
         }
       } catch (error) {
@@ -78,27 +83,39 @@ export class RpmRepositories {
     await mkdir(folder, { recursive: true });
     const path = join(folder, name);
     const limit = Number.isSafeInteger(offered.size) ? Math.min(offered.size, MAX_PACKAGE) : MAX_PACKAGE;
-    if (
-      (await Bun.file(path).exists()) &&
-      (await digestOf(path, offered.checksum.algorithm)) === offered.checksum.value
-    ) {
-      return path;
-    }
+    if (await fitsChecksum(path, offered.checksum)) return path;
     await fetchChecked(offered.repository, offered.location, offered.checksum, limit, path);
     return path;
   }
 }
 
-async function listPackages(location: string, architecture: string, cacheFolder: string): Promise<PrimaryPackage[]> {
-  const repomd = await open(location, "repodata/repomd.xml");
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of repomd) {
-    size += chunk.length;
-    if (size > MAX_REPOMD) throw new Error("repomd.xml is larger than 1 MiB");
-    chunks.push(new Uint8Array(chunk));
+/**
+ * Checks the signature of the list of lists, where the repository has one; the packages' own are checked in any case.
+ * @throws FormatError when none of the keys has signed it
+ */
+async function verifyRepomd(location: string, repomd: Uint8Array, keys: PublicKeys): Promise<void> {
+  const name = "repodata/repomd.xml.asc";
+  const signature = await fetchSmall(location, name, MAX_REPOMD).catch((error) => {
+    if (error instanceof MissingFile) return undefined;
+    throw error;
+  });
+  if (signature === undefined) return;
+  try {
+    await verifyDetached(repomd, signature, keys);
+  } catch (error) {
+    throw new Error(`repomd.xml: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
-  const primary = readRepomd(Buffer.concat(chunks)).find(({ type }) => type === "primary");
+}
+
+async function listPackages(
+  location: string,
+  architecture: string,
+  cacheFolder: string,
+  keys: PublicKeys | undefined,
+): Promise<PrimaryPackage[]> {
+  const repomd = await fetchSmall(location, "repodata/repomd.xml", MAX_REPOMD);
+  if (keys !== undefined) await verifyRepomd(location, repomd, keys);
+  const primary = readRepomd(repomd).find(({ type }) => type === "primary");
   if (primary === undefined) throw new Error("repomd.xml names no list of packages (primary)");
   await mkdir(cacheFolder, { recursive: true });
   // Read only after the whole of it was found to fit its checksum.
@@ -110,75 +127,4 @@ async function listPackages(location: string, architecture: string, cacheFolder:
   } finally {
     await rm(file, { force: true });
   }
-}
-
-const algorithms: Readonly<Record<string, Bun.SupportedCryptoAlgorithms>> = {
-  sha256: "sha256",
-  sha384: "sha384",
-  sha512: "sha512",
-};
-
-function hasher(algorithm: string): Bun.CryptoHasher {
-  const known = algorithms[algorithm];
-  if (known === undefined)
-    throw new Error(`checksums of the kind "${algorithm}" are too weak; sha256 or better is needed`);
-  return new Bun.CryptoHasher(known);
-}
-
-async function digestOf(path: string, algorithm: string): Promise<string> {
-  const hash = hasher(algorithm);
-  for await (const chunk of Bun.file(path).stream()) hash.update(chunk);
-  return hash.digest("hex");
-}
-
-/** Copies a file of a repository beside its target, and renames it once size and checksum fit. */
-async function fetchChecked(
-  base: string,
-  relative: string,
-  checksum: RepositoryFile["checksum"],
-  limit: number,
-  target: string,
-): Promise<void> {
-  const hash = hasher(checksum.algorithm);
-  const spool = await Spool.create(`${target}.download`);
-  try {
-    const source = await open(base, relative);
-    let size = 0;
-    async function* checked() {
-      for await (const chunk of source) {
-        size += chunk.length;
-        if (size > limit) throw new Error(`${relative} is larger than the ${limit} bytes that the repository states`);
-        hash.update(chunk);
-        yield chunk;
-      }
-    }
-    const file = await spool.keepFile(checked());
-    if (hash.digest("hex") !== checksum.value.toLowerCase()) {
-      throw new Error(
-        `${relative} does not fit its ${checksum.algorithm} checksum; it is damaged or was tampered with`,
-      );
-    }
-    await rename(file, target);
-  } finally {
-    await spool.remove();
-  }
-}
-
-/** Opens a file of a repository; its name comes out of metadata, so it must stay inside. */
-async function open(base: string, relative: string): Promise<AsyncIterable<Uint8Array>> {
-  if (/^https?:/.test(base)) {
-    const root = new URL(base.endsWith("/") ? base : `${base}/`);
-    const url = new URL(relative, root);
-    if (url.origin !== root.origin) throw new Error(`${relative} lies on another server`);
-    const response = await fetch(url, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
-    if (!response.ok || response.body === null) throw new Error(`${url}: ${response.status} ${response.statusText}`);
-    return response.body;
-  }
-  const root = resolve(base.startsWith("file:") ? fileURLToPath(base) : base);
-  const path = resolve(root, relative);
-  if (!path.startsWith(root.endsWith(sep) ? root : root + sep))
-    throw new Error(`${relative} lies outside the repository`);
-  const file = Bun.file(path);
-  if (!(await file.exists())) throw new Error(`${path} does not exist`);
-  return file.stream();
 }

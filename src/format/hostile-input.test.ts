@@ -9,16 +9,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAr } from "./ar/reader";
 import { cpioMember, cpioTrailer, fileType, readCpio } from "./cpio/newc";
+import { controlParagraphs, parseControlParagraph } from "./deb/control";
+import { parseDependencies } from "./deb/dependency";
 import { readDeb } from "./deb/reader";
+import { addressResponse, parseQuery, responseLifetime } from "./dns-message";
+import { elfInterpreter } from "./elf/interpreter";
 import { elfSection } from "./elf/section";
 import { FormatError } from "./format-error";
 import { bytesContent, type IsoDirectory, type IsoNode, isolinuxBoot, planIso, readIso, readIsoFile } from "./iso9660";
 import { authenticodeDigest, peSection, readPe } from "./pe";
-import { readPrimary, readRepomd, readRpm, readRpmKeys } from "./rpm";
+import { type PublicKeys, readPublicKeys } from "./openpgp/keys";
+import { readClearSigned } from "./openpgp/signed-text";
+import { readPrimary, readRepomd, readRpm } from "./rpm";
 import { buildRpm, makeSigningKey, run } from "./rpm/testing/build-rpm";
 import { planSquashfs, SquashfsReader } from "./squashfs";
 import { type Compression, decompress } from "./stream/decompress";
+import { xzParts } from "./stream/xz-parts";
 import { readTar, writeTar } from "./tar";
+import { parseDescriptor, VmdkError } from "./vmdk/descriptor";
+import { decodeStreamOptimized, encodeStreamOptimized } from "./vmdk/stream-optimized";
 
 const RUNS = Number(process.env.VCH_FUZZ_RUNS ?? 150);
 const SEED = Number(process.env.VCH_FUZZ_SEED ?? 20_260_101);
@@ -29,6 +38,7 @@ const MAX_PLAIN = 4 * 1024 ** 2;
 const MAX_GROWTH = 512 * 1024 ** 2;
 
 let folder = "";
+let signer: PublicKeys = [];
 const seeds = new Map<string, Uint8Array[]>();
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vch-hostile-"));
@@ -93,12 +103,33 @@ beforeAll(async () => {
   seeds.set("repomd", [await Bun.file(join(metadata, "repomd.xml")).bytes()]);
   const primary = await run(["sh", "-c", `gzip -dc "$1"/*primary.xml.gz`, "sh", metadata]);
   seeds.set("primary", [new TextEncoder().encode(primary)]);
-  seeds.set("keys", [new TextEncoder().encode((await makeSigningKey(join(folder, "keys"))).publicKey)]);
+  const home = join(folder, "keys");
+  const publicKey = new TextEncoder().encode((await makeSigningKey(home)).publicKey);
+  seeds.set("keys", [publicKey]);
+  signer = await readPublicKeys(publicKey);
+  const release = join(folder, "Release");
+  await Bun.write(release, `Suite: s\nSHA256:\n ${"0".repeat(64)} 100 main/binary-amd64/Packages.xz\n- x\n`);
+  await run(["gpg", "--batch", "--quiet", "--clearsign", release], { GNUPGHOME: home });
+  await run(["gpgconf", "--kill", "all"], { GNUPGHOME: home });
+  seeds.set("clear-signed", [await Bun.file(`${release}.asc`).bytes()]);
+  const list = `Package: a\nVersion: 1:2-3\nDepends: b (>= 1), c | d (<< 2)\nDescription: x\n more\n\n`;
+  seeds.set("packages", [new TextEncoder().encode(list.repeat(20))]);
+  const query = Uint8Array.from([1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 119, 119, 119, 1, 97, 0, 0, 1, 0, 1]);
+  const question = parseQuery(query);
+  if (question === undefined) throw new Error("the query is not read");
+  seeds.set("dns", [query, addressResponse(query, question, ["192.0.2.1"], 60)]);
+  const grains = (async function* () {
+    for (let sector = 0; sector < 512; sector += 256) yield { sector, bytes: new Uint8Array(65_536).fill(sector + 1) };
+  })();
+  const vmdk = await whole(encodeStreamOptimized({ capacitySectors: 512, name: "a.vmdk" }, grains));
+  seeds.set("vmdk", [vmdk]);
+  seeds.set("vmdk descriptor", [vmdk.slice(512, 2048)]);
   const source = join(folder, "a.c");
   await Bun.write(source, "void start(void) {}\n");
   const object = join(folder, "a.o");
   await run(["clang", "--target=x86_64-linux-gnu", "-c", "-o", object, source]);
   seeds.set("elf", [await Bun.file(object).bytes()]);
+  seeds.set("elf program", [await Bun.file("/usr/bin/true").slice(0, 4096).bytes()]);
   const program = join(folder, "a.efi");
   await run([
     "clang",
@@ -116,6 +147,7 @@ beforeAll(async () => {
   for (const [kind, command] of [
     ["bzip2", ["bzip2", "-c"]],
     ["gzip", ["gzip", "-c"]],
+    ["xz parts", ["xz", "-c", "--block-size=1000"]],
     ["xz", ["xz", "-c"]],
     ["lzma", ["xz", "--format=lzma", "-c"]],
     ["zstd", ["zstd", "-q", "-c"]],
@@ -186,10 +218,28 @@ const readers: Record<string, (bytes: Uint8Array) => Promise<unknown>> = {
   ar: (bytes) => drain(readAr(pieces(bytes))),
   deb: (bytes) => drain(readDeb(pieces(bytes), () => undefined)),
   rpm: (bytes) => drain(readRpm(pieces(bytes), async () => undefined)),
-  keys: (bytes) => readRpmKeys(bytes),
+  keys: (bytes) => readPublicKeys(bytes),
+  "clear-signed": (bytes) => readClearSigned(bytes, signer),
+  packages: async (bytes) => {
+    for await (const paragraph of controlParagraphs(pieces(bytes)))
+      parseDependencies(parseControlParagraph(paragraph).get("depends") ?? "");
+  },
+  dns: async (bytes) => {
+    parseQuery(bytes);
+    responseLifetime(bytes);
+  },
+  vmdk: async (bytes) => {
+    const disk = await decodeStreamOptimized(pieces(bytes));
+    for await (const grain of disk.grains) expect(grain.bytes.length).toBeLessThanOrEqual(65_536);
+  },
+  "vmdk descriptor": async (bytes) => parseDescriptor(Buffer.from(bytes).toString("latin1")),
+  "xz parts": async (bytes) => {
+    for await (const part of xzParts(pieces(bytes), 2000)) if (part.kind === "stream") await drain(part.pieces);
+  },
   repomd: async (bytes) => readRepomd(bytes),
   primary: (bytes) => readPrimary(pieces(bytes), ["x86_64", "noarch"]),
   elf: async (bytes) => elfSection(bytes, ".text"),
+  "elf program": async (bytes) => elfInterpreter(bytes),
   pe: async (bytes) => {
     const { sections } = readPe(bytes);
     for (const { name } of sections) peSection(bytes, name);
@@ -315,7 +365,7 @@ describe("a damaged input ends with a FormatError or a result, soon, in bounded 
           try {
             await read(hurt);
           } catch (error) {
-            if (error instanceof FormatError) continue;
+            if (error instanceof FormatError || error instanceof VmdkError) continue;
             await Bun.write(join(tmpdir(), `vch-hostile-${kind}.bin`), hurt);
             throw error;
           } finally {

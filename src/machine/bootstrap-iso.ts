@@ -64,8 +64,7 @@ export async function buildBootstrapIso(request: BootstrapIsoRequest): Promise<B
   if (tether instanceof Promise) tether.catch(() => undefined);
   const rpmKeys = await readKeyFiles(request.rpmKeyFiles ?? []);
   const sources = await gather(request, architecture, rpmKeys !== undefined);
-  const { out, say, kernelArguments, modules, addFiles, caCertificates, timezone, secureBoot, compression } =
-    request;
+  const { out, say, kernelArguments, modules, addFiles, caCertificates, timezone, secureBoot, compression } = request;
   return await buildIso({
     ...sources,
     tether,
@@ -102,8 +101,11 @@ async function gather(
       "packages out of an RPM repository must be signed: give the repository's public key with --rpm-key FILE, or --allow-unsigned to trust its checksums alone",
     );
   }
+  const log = { log: request.say };
   const fromDebian = (names: readonly string[]) =>
-    request.packageFiles === undefined ? fetchDebianPackages(cacheFolder, names, architecture) : Promise.resolve([]);
+    request.packageFiles === undefined
+      ? fetchDebianPackages(cacheFolder, names, architecture, log)
+      : Promise.resolve([]);
   const local = request.packageFiles ?? [];
   const zone = timezone === undefined ? [] : ["tzdata"];
   if (kernel?.kind === "photon") {
@@ -116,7 +118,7 @@ async function gather(
   }
   const rpmPackages = repositories.length > 0 ? await fetchRpmPackages([...addPackages, ...zone], rpm) : [];
   const further =
-    repositories.length > 0 ? [] : await debianDependencies(cacheFolder, [...addPackages, ...zone], architecture);
+    repositories.length > 0 ? [] : await debianDependencies(cacheFolder, [...addPackages, ...zone], architecture, log);
   if (request.packageFiles !== undefined && further.length > 0) {
     throw new Error(
       "--add-package takes packages from a repository; with --package, give their files with --package too",

@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, statfsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { dirname } from "node:path";
+import { AptConfiguration } from "../../iso-builder/debian/apt-configuration.ts";
 import { probeAccelerator } from "../lab/hypervisor/index.ts";
 import { findDaemon } from "./daemon.ts";
 import type { StatePaths } from "./paths.ts";
@@ -140,12 +141,11 @@ async function checkPorts(paths: StatePaths): Promise<Verdict> {
 
 async function checkKernelPackage(paths: StatePaths): Promise<Verdict> {
   if (await Bun.file(paths.iso).exists()) return pass(`bootstrap ISO is built: ${paths.iso}`);
-  const candidate = output(["apt-cache", "policy", "linux-image-cloud-amd64"])?.match(/Candidate: (\S+)/)?.[1];
-  if (candidate !== undefined && candidate !== "(none)")
-    return pass(`linux-image-cloud-amd64 ${candidate} can be downloaded`);
+  const { sources } = await AptConfiguration.read();
+  if (sources.length > 0) return pass(`packages come from ${[...new Set(sources.map(({ uri }) => uri))].join(", ")}`);
   return fail(
-    "no bootstrap ISO yet and no kernel package to be had",
-    `apt-get update, or: vch iso build --kernel FILE --out ${paths.iso}`,
+    "no bootstrap ISO yet, and no package sources of Debian to make one from",
+    `vch iso build --kernel FILE --package FILE … --out ${paths.iso}`,
   );
 }
 

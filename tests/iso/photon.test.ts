@@ -132,6 +132,20 @@ async function photon(location: string, version = "") {
   return fetchPhoton(kernel, [], sources([location]));
 }
 
+test("a repository's signature is checked where it has one", async () => {
+  const signed = join(folder, "signed");
+  await mkdir(join(signed, "repodata"), { recursive: true });
+  await cp(join(repository, "repodata"), join(signed, "repodata"), { recursive: true });
+  await cp(join(repository, "RPMS"), join(signed, "RPMS"), { recursive: true });
+  const repomd = join(signed, "repodata/repomd.xml");
+  const environment = { GNUPGHOME: join(folder, "keys") };
+  await run(["gpg", "--batch", "--quiet", "--armor", "--detach-sign", repomd], environment);
+  await run(["gpgconf", "--kill", "all"], environment);
+  expect(basename((await photon(signed)).kernel)).toBe("linux-esx-6.1.10-2.ph5.x86_64.rpm");
+  await Bun.write(repomd, `${await Bun.file(repomd).text()}\n`);
+  expect(photon(signed)).rejects.toThrow(/repomd.xml: openpgp: it is not signed by a known key/);
+});
+
 describe("an image out of a Photon repository", () => {
   test(
     "has the newest kernel and what it needs, boots under BIOS and UEFI, and is sound",

@@ -2,6 +2,7 @@ import { readAr } from "../ar/reader";
 import { FormatError } from "../format-error";
 import { compressionOf, type Decompress, decompress } from "../stream/decompress";
 import { readTar, type TarEntry } from "../tar";
+import { type ControlFields, parseControlParagraph } from "./control";
 
 /** Plain size of a package's files that we accept: a kernel with all its modules takes about 400 MB. */
 const MAX_DATA_SIZE = 4 * 1024 ** 3;
@@ -14,7 +15,7 @@ export interface DebControl {
   version: string;
   architecture: string;
   /** All fields, by their name in lower case. */
-  fields: ReadonlyMap<string, string>;
+  fields: ControlFields;
 }
 
 /**
@@ -60,17 +61,7 @@ async function readControl(entries: AsyncIterable<TarEntry>): Promise<DebControl
 }
 
 function parseControl(text: string): DebControl {
-  const fields = new Map<string, string>();
-  let key = "";
-  for (const line of text.split("\n")) {
-    const match = /^([^\s:]+):\s*(.*)$/.exec(line);
-    if (match !== null) {
-      key = (match[1] ?? "").toLowerCase();
-      fields.set(key, (match[2] ?? "").trimEnd());
-    } else if (line.startsWith(" ") && key !== "") {
-      fields.set(key, `${fields.get(key)}\n${line.slice(1)}`);
-    }
-  }
+  const fields = parseControlParagraph(text);
   const required = (name: string): string => {
     const value = fields.get(name);
     if (value === undefined || value === "") throw new FormatError("deb", `the control file has no field ${name}`);

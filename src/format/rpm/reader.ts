@@ -87,7 +87,10 @@ export async function* readRpm(
     const format = header.text(rpmTag.payloadFormat) ?? "cpio";
     const compression = compressors[compressor];
     if (compression === undefined) {
-      throw new FormatError("rpm", `the payload is compressed by ${compressor}; bzip2, gzip, lzma, xz and zstd are supported`);
+      throw new FormatError(
+        "rpm",
+        `the payload is compressed by ${compressor}; bzip2, gzip, lzma, xz and zstd are supported`,
+      );
     }
     if (format !== "cpio")
       throw new FormatError("rpm", `the payload is in the format ${format}; only cpio is supported`);

@@ -1,19 +1,11 @@
+import { readPublicKeys } from "../openpgp/keys";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { link, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { FormatError } from "../format-error";
-import {
-  compareRpmText,
-  type RpmFile,
-  type RpmPackage,
-  readPrimary,
-  readRepomd,
-  readRpm,
-  readRpmKeys,
-  verifyRpmSignature,
-} from ".";
+import { compareRpmText, type RpmFile, type RpmPackage, readPrimary, readRepomd, readRpm, verifyRpmSignature } from ".";
 import { buildRpm, makeSigningKey, run } from "./testing/build-rpm";
 
 let folder = "";
@@ -74,17 +66,17 @@ describe("RPM packages", () => {
     const unsigned = await Bun.file(path).bytes();
     await key.sign(path);
     const signed = await Bun.file(path).bytes();
-    const keys = await readRpmKeys(Buffer.from(key.publicKey));
+    const keys = await readPublicKeys(Buffer.from(key.publicKey));
     const check = async (bytes: Uint8Array, trusted = keys) =>
       read(bytes, async (described) => {
         await verifyRpmSignature(described, trusted);
       });
     expect((await check(signed)).length).toBeGreaterThan(3);
     expect(check(unsigned)).rejects.toThrow("is not signed");
-    expect(check(signed, await readRpmKeys(Buffer.from(stranger.publicKey)))).rejects.toThrow(
+    expect(check(signed, await readPublicKeys(Buffer.from(stranger.publicKey)))).rejects.toThrow(
       "not signed by a given key",
     );
-    const both = await readRpmKeys(Buffer.from(stranger.publicKey + key.publicKey));
+    const both = await readPublicKeys(Buffer.from(stranger.publicKey + key.publicKey));
     expect((await check(signed, both)).length).toBeGreaterThan(3);
     // With the plain digest of the header put right, only the signature can tell.
     const tampered = Buffer.from(signed);
@@ -106,7 +98,7 @@ describe("RPM packages", () => {
     late[late.length - 20] = (late[late.length - 20] ?? 0) ^ 1;
     expect(check(late)).rejects.toThrow(FormatError);
     expect(check(Buffer.concat([signed, new Uint8Array(100)]))).rejects.toThrow(FormatError);
-    expect(readRpmKeys(Buffer.from("no key"))).rejects.toThrow("not a public key");
+    expect(readPublicKeys(Buffer.from("no key"))).rejects.toThrow("not a public key");
   });
 
   test("that are cut short or damaged give a FormatError, in time", async () => {

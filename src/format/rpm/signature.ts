@@ -1,40 +1,16 @@
-import { createMessage, type Key, readKeys, readSignature, verify } from "openpgp";
+import { createMessage, readSignature, verify } from "openpgp";
 import { FormatError } from "../format-error";
+import type { PublicKeys } from "../openpgp/keys";
 import type { RpmPackage } from "./reader";
 
-/** OpenPGP certificates that packages may be signed by. */
-export type RpmKeys = Key[];
-
-const MAX_KEY_FILE = 1024 ** 2;
 const MAX_SIGNATURE = 64 * 1024;
-
-/** Reads public keys, ASCII-armoured as distributions give them or binary. @throws FormatError */
-export async function readRpmKeys(file: Uint8Array): Promise<RpmKeys> {
-  if (file.length > MAX_KEY_FILE) throw new FormatError("openpgp", "the key file is larger than 1 MiB");
-  const text = Buffer.from(file).toString("latin1");
-  try {
-    // A file may hold several armoured keys one after the other.
-    const blocks = text.match(/-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g);
-    const keys = await Promise.all(
-      blocks === null
-        ? [readKeys({ binaryKeys: file })]
-        : blocks.map((armoredKeys) => readKeys({ armoredKeys: `${armoredKeys}\n` })),
-    );
-    return keys.flat();
-  } catch (error) {
-    throw new FormatError(
-      "openpgp",
-      `this is not a public key: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-}
 
 /**
  * Checks that one of the keys has signed the package: its header, which holds the digest of its files.
  * @returns the fingerprint of the key
  * @throws FormatError that says why the package cannot be trusted
  */
-export async function verifyRpmSignature(read: RpmPackage, keys: RpmKeys): Promise<string> {
+export async function verifyRpmSignature(read: RpmPackage, keys: PublicKeys): Promise<string> {
   if (read.signatures.length === 0) throw new FormatError("rpm", `the package ${read.name} is not signed`);
   if (!read.headerCoversPayload) {
     throw new FormatError(

@@ -112,17 +112,21 @@ test("damaged data ends with an error, never with other data", async () => {
 test("LZMA2 that was made to hurt: without checks, its decoder sees any bytes", () => {
   const header = Buffer.from(xz(Buffer.from("x"), ["-C", "none"])).subarray(0, 24);
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 1, maxLength: 600 }), fc.integer({ min: 1, max: 5000 }), (noise, plainSize) => {
-      // One chunk that resets everything, so that the noise is decoded.
-      const sizes = [plainSize - 1, noise.length].flatMap((size) => [size >> 8, size & 255]);
-      const data = Buffer.concat([Uint8Array.of(0xe0, ...sizes, 0x5d, 0), noise, Uint8Array.of(0)]);
-      const blocks = [{ stored: 12 + data.length, plain: plainSize }];
-      try {
-        expect(decoder.decode(Buffer.concat([header, data]), blocks)?.length).toBe(plainSize);
-      } catch (error) {
-        expect(error).toBeInstanceOf(FormatError);
-      }
-    }),
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 600 }),
+      fc.integer({ min: 1, max: 5000 }),
+      (noise, plainSize) => {
+        // One chunk that resets everything, so that the noise is decoded.
+        const sizes = [plainSize - 1, noise.length].flatMap((size) => [size >> 8, size & 255]);
+        const data = Buffer.concat([Uint8Array.of(0xe0, ...sizes, 0x5d, 0), noise, Uint8Array.of(0)]);
+        const blocks = [{ stored: 12 + data.length, plain: plainSize }];
+        try {
+          expect(decoder.decode(Buffer.concat([header, data]), blocks)?.length).toBe(plainSize);
+        } catch (error) {
+          expect(error).toBeInstanceOf(FormatError);
+        }
+      },
+    ),
     { numRuns: 3000 },
   );
 });
