@@ -29,6 +29,8 @@ export interface Kernel {
 /** The largest modules take a few megabytes. */
 const MAX_MODULE = 256 * 1024 ** 2;
 const MODULES_AT_ONCE = 16;
+/** A kernel of a distribution has some thousand modules. */
+const MAX_FILES = 100_000;
 const MAX_CONFIGURATION = 16 * 1024 ** 2;
 const wantedFiles = /^(usr\/)?(boot\/(vmlinuz|config-)|lib\/modules\/)/;
 
@@ -49,13 +51,19 @@ function spooled(node: IsoNode): StoredContent | undefined {
   return node.type === "file" && "digest" in node.content ? (node.content as StoredContent) : undefined;
 }
 
+/** Symlinks are not followed: `build` beside the modules leads out of the folder. */
 async function listDirectory(root: string): Promise<Map<string, StoredContent>> {
   const files = new Map<string, StoredContent>();
-  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    files.set(path.slice(root.replace(/\/+$/, "").length + 1), fileContent(path));
-  }
+  const visit = async (inside: string): Promise<void> => {
+    for (const entry of await readdir(join(root, inside), { withFileTypes: true })) {
+      const path = join(inside, entry.name);
+      if (entry.isDirectory()) await visit(path);
+      else if (entry.isFile()) files.set(path, fileContent(join(root, path)));
+      if (files.size > MAX_FILES)
+        throw new Error(`${root} holds more than ${MAX_FILES} files; give a folder of the kernel's`);
+    }
+  };
+  await visit("");
   return files;
 }
 

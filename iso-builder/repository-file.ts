@@ -15,6 +15,8 @@ export interface Checksum {
 export interface FetchOptions {
   /** The proxy for a URL, where there is one. */
   proxyFor?: (url: URL) => string | undefined;
+  /** How often a failure is met by another try. */
+  attempts?: number;
 }
 
 /** The repository answers, but has no such file. */
@@ -53,7 +55,7 @@ export function fetchSmall(
   limit: number,
   options: FetchOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  return withAttempts(async () => {
+  return withAttempts(options, async () => {
     const chunks: Uint8Array[] = [];
     let size = 0;
     for await (const chunk of await open(base, relative, options)) {
@@ -99,7 +101,7 @@ export async function fetchChecked(
     await rename(partial, target);
   };
   try {
-    await withAttempts(copy);
+    await withAttempts(options, copy);
   } finally {
     await rm(partial, { force: true });
   }
@@ -110,12 +112,12 @@ let partials = 0;
 /** Trying again would not help. */
 class FinalError extends Error {}
 
-async function withAttempts<T>(work: () => Promise<T>): Promise<T> {
+async function withAttempts<T>({ attempts = ATTEMPTS }: FetchOptions, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      if (attempt >= ATTEMPTS || error instanceof FinalError || error instanceof MissingFile) throw error;
+      if (attempt >= attempts || error instanceof FinalError || error instanceof MissingFile) throw error;
       await Bun.sleep(attempt * PAUSE_MS);
     }
   }

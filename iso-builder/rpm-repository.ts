@@ -11,7 +11,7 @@ import {
   readRepomd,
 } from "../src/format/rpm";
 import { compressionOf, decompress } from "../src/format/stream/decompress";
-import { fetchChecked, fetchSmall, fitsChecksum, MissingFile } from "./repository-file";
+import { fetchChecked, fetchSmall, fitsChecksum } from "./repository-file";
 
 /** A package and the repository that offers it. */
 export interface OfferedPackage extends PrimaryPackage {
@@ -95,10 +95,8 @@ export class RpmRepositories {
  */
 async function verifyRepomd(location: string, repomd: Uint8Array, keys: PublicKeys): Promise<void> {
   const name = "repodata/repomd.xml.asc";
-  const signature = await fetchSmall(location, name, MAX_REPOMD).catch((error) => {
-    if (error instanceof MissingFile) return undefined;
-    throw error;
-  });
+  // Servers have several ways to say that there is none.
+  const signature = await fetchSmall(location, name, MAX_REPOMD, { attempts: 1 }).catch(() => undefined);
   if (signature === undefined) return;
   try {
     await verifyDetached(repomd, signature, keys);

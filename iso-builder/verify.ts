@@ -3,7 +3,7 @@ import { FormatError } from "../src/format/format-error";
 import type { IsoSource } from "../src/format/iso9660";
 import { authenticodeDigest, peSection, readPe } from "../src/format/pe";
 import { type Compression, decompress } from "../src/format/stream/decompress";
-import { isolinuxDigest } from "./boot-bios";
+import { isolinuxConfiguration, isolinuxDigest } from "./boot-bios";
 import { stubDigest } from "./boot-efi";
 import { type OpenedIso, openIso } from "./inspect";
 import { MANIFEST_PATH } from "./manifest";
@@ -56,8 +56,8 @@ async function verifyBoot(iso: OpenedIso, problems: string[]): Promise<void> {
   if (initrd === undefined) problems.push("the first stage is missing");
   else await verifyFirstStage(initrd, iso, problems);
   const configuration = Buffer.from((await bytes("/isolinux/isolinux.cfg")) ?? []).toString("latin1");
-  if (!configuration.includes(`APPEND ${manifest.kernel.commandLine}\n`)) {
-    problems.push("isolinux starts the kernel with another command line");
+  if (configuration !== isolinuxConfiguration(manifest.kernel.commandLine)) {
+    problems.push("isolinux starts something else, or with another command line");
   }
   const { bios, efi } = manifest.boot;
   if (bios !== undefined) {

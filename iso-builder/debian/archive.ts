@@ -1,4 +1,4 @@
-import { copyFile, mkdir, rename } from "node:fs/promises";
+import { copyFile, mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { fitsDependency } from "../../src/format/deb/dependency";
 import { compressionOf } from "../../src/format/stream/decompress";
@@ -23,6 +23,7 @@ export interface ArchiveOptions {
 
 /** Lists are asked for anew after this time: packages of a version go away some time after the next one came. */
 const LISTS_AGE_MS = 24 * 60 * 60_000;
+const KEEP_LISTS_MS = 7 * LISTS_AGE_MS;
 const MAX_LIST = 512 * 1024 ** 2;
 const MAX_PLAIN_LIST = 2 * 1024 ** 3;
 const MAX_PACKAGE = 2 * 1024 ** 3;
@@ -69,6 +70,7 @@ export class DebianArchive {
         problems.push(problem);
       }
     }
+    await removeOldLists(join(options.cacheFolder, "lists"));
     if (problems.length === sources.length)
       throw new Error(`no package source of this machine can be used: ${problems.join("; ")}`);
     return new DebianArchive(index, configuration, options);
@@ -134,6 +136,16 @@ function isChosen(chosen: ReadonlyMap<string, DebianPackage>, need: Parameters<t
   return found !== undefined && fitsDependency(found.version, need);
 }
 
+/** Removes lists that no build has read for some time: each is one of a day. */
+async function removeOldLists(folder: string): Promise<void> {
+  const oldest = Date.now() - KEEP_LISTS_MS;
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
+    if (mtimeMs < oldest) await rm(path, { force: true });
+  }
+}
+
 interface Adding {
   configuration: AptConfiguration;
   machine: ArchitectureFacts;
@@ -173,7 +185,10 @@ async function fetchList(
   if (listed === undefined) throw new Error(`it has no list of packages ${folder}Packages`);
   const path = join(lists, `${listed.sha256}${suffix}`);
   const checksum = { algorithm: "sha256", value: listed.sha256 };
-  if (await fitsChecksum(path, checksum)) return path;
+  if (await fitsChecksum(path, checksum)) {
+    await utimes(path, new Date(), new Date());
+    return path;
+  }
   const name = byHash ? `${folder}by-hash/SHA256/${listed.sha256}` : `${folder}Packages${suffix}`;
   const limit = Math.min(listed.size, MAX_LIST);
   await fetchChecked(source.uri, `${distributionPath(source)}${name}`, checksum, limit, path, { proxyFor });

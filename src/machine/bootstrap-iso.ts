@@ -107,7 +107,8 @@ async function gather(
       ? fetchDebianPackages(cacheFolder, names, architecture, log)
       : Promise.resolve([]);
   const local = request.packageFiles ?? [];
-  const zone = timezone === undefined ? [] : ["tzdata"];
+  // Where nothing is fetched, the zone is in one of the given packages, or missed there.
+  const zone = timezone === undefined || (request.packageFiles !== undefined && !usesRepository) ? [] : ["tzdata"];
   if (kernel?.kind === "photon") {
     const photon = await fetchPhoton(kernel, [...addPackages, ...zone], rpm);
     const boot = await fromDebian(bootPackages(architecture));
