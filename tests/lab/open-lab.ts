@@ -42,10 +42,14 @@ export const openFakeLab = (
   options: Partial<LabOptions> = {},
 ): Promise<OpenLab> => open(directory, personality, { hypervisor: new FakeHypervisor().connect, ...options });
 
-/** A host whose VMs run under QEMU. Dispose of the hypervisor at the end. */
-export async function openRealLab(directory: string, portGroup: string): Promise<OpenLab & { hypervisor: Hypervisor }> {
+/** A lab whose VMs run under QEMU. Dispose of the hypervisor at the end. */
+export async function openRealLab(
+  directory: string,
+  portGroup: string,
+  personality: LabOptions["personality"] = "HostAgent",
+): Promise<OpenLab & { hypervisor: Hypervisor }> {
   const made = Promise.withResolvers<Hypervisor>();
-  const opened = await open(directory, "HostAgent", {
+  const opened = await open(directory, personality, {
     portGroups: [portGroup],
     hypervisor: async (events, diskRoots) => {
       const hypervisor = await createHypervisor({

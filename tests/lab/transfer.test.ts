@@ -53,6 +53,10 @@ describe.each(["HostAgent", "VirtualCenter"] as const)("%s", (personality) => {
     const package_ = join(directory, "out");
     expect(await Bun.file(join(package_, "out.ovf")).text()).toContain("VirtualSCSI");
     await Bun.$`qemu-img check -q ${join(package_, "out-disk-0.vmdk")}`.quiet();
+    // The snapshot goes out as it was, whatever has been written since.
+    await Bun.$`qemu-io -f vmdk -c ${"write -P 5 4M 1M"} ${file("out/out-000001.vmdk")}`.quiet();
+    await govc("export.ovf", "-vm", "out", "-snapshot", "kept", "-name", "then", directory);
+    expect(await holds(join(directory, "then/then-disk-0.vmdk"), 9, 4)).toBe(true);
     await govc("import.ovf", "-name", "in", join(package_, "out.ovf"));
     expect(await holds(file("in/in.vmdk"), 9, 4)).toBe(true);
     await Bun.$`qemu-img check -q ${file("in/in.vmdk")}`.quiet();

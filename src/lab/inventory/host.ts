@@ -81,6 +81,8 @@ export class Host extends Entity {
       datastoreBrowser: () => this.#browser.reference,
     });
     this.methods({
+      // The host has no TPM: there is no report, as on an ESXi host without one.
+      QueryTpmAttestationReport: () => undefined,
       EnterMaintenanceMode_Task: (p, call) =>
         context.tasks.run(call.method, this, sessionOf(call).user.name, (task) =>
           enterMaintenanceMode(this, task, p.timeout as number),

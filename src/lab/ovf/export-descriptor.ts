@@ -1,6 +1,6 @@
 /** The OVF descriptor of a VM, in the form that VMware's products read. */
 import type { DataObject } from "../model/data.ts";
-import { busOf, type Disk, type NetworkAdapter } from "../vm/device/device.ts";
+import { busOf, type Device, type Disk, type NetworkAdapter } from "../vm/device/device.ts";
 import { disksOf } from "../vm/device/device-changes.ts";
 import type { VirtualMachine } from "../vm/virtual-machine.ts";
 
@@ -11,8 +11,8 @@ const SCSI = { pvscsi: "VirtualSCSI", lsilogic: "lsilogic", lsisas1068: "lsilogi
 const NICS = { vmxnet3: "VmxNet3", e1000: "E1000", e1000e: "E1000e" } as const;
 
 /** Name of a disk in the package and in the lease. */
-export const diskDeviceId = (vm: VirtualMachine, disk: Disk): string => {
-  const place = busOf(vm.configuration.devices, disk.controllerKey);
+export const diskDeviceId = (vm: VirtualMachine, devices: readonly Device[], disk: Disk): string => {
+  const place = busOf(devices, disk.controllerKey);
   const types = { scsi: "VirtualSCSIController", sata: "VirtualAHCIController", ide: "VirtualIDEController" };
   return `/${vm.reference.value}/${types[place?.bus ?? "scsi"]}${place?.controller ?? 0}:${disk.unit}`;
 };
@@ -111,7 +111,7 @@ export function ovfDescriptor(
     });
   }
   const fileOf = (disk: Disk): DataObject | undefined =>
-    files.find(({ deviceId }) => deviceId === diskDeviceId(vm, disk));
+    files.find(({ deviceId }) => deviceId === diskDeviceId(vm, configuration.devices, disk));
   const references = disks.map((disk, index) => {
     const file = fileOf(disk);
     const href = String(file?.path ?? exportedFileName(index));

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { LabFault, localizedFault } from "../fault.ts";
+import { invalidArgument, LabFault, localizedFault } from "../fault.ts";
 import type { LabContext } from "../inventory/context.ts";
 import type { Entity } from "../inventory/entity.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
@@ -28,6 +28,7 @@ export class HttpNfcLease extends ManagedObject {
   #devices: readonly LeaseDevice[] = [];
   #progress = 0;
   #timer: NodeJS.Timeout | undefined;
+  readonly #checksumTypes = new Map<string, "sha1" | "sha256">();
   readonly #manifest = new Map<string, { sha1: string; sha256: string; size: number; capacity: number }>();
 
   constructor(
@@ -62,8 +63,7 @@ export class HttpNfcLease extends ManagedObject {
           data("HttpNfcLeaseManifestEntry", {
             key,
             sha1,
-            checksum: sha256,
-            checksumType: "sha256",
+            ...this.#checksum(key, { sha1, sha256 }),
             size,
             disk: true,
             capacity,
@@ -71,7 +71,8 @@ export class HttpNfcLease extends ManagedObject {
           }),
         );
       },
-      HttpNfcLeaseSetManifestChecksumType: () => undefined,
+      HttpNfcLeaseSetManifestChecksumType: (p) =>
+        this.#setChecksumTypes((p.deviceUrlsToChecksumTypes ?? []) as DataObject[]),
     });
   }
 
@@ -123,6 +124,22 @@ export class HttpNfcLease extends ManagedObject {
     }
     const entry = { sha1: sha1.digest("hex"), sha256: sha256.digest("hex"), size, capacity: device.capacityKB * 1024 };
     this.#manifest.set(device.importKey, entry);
+  }
+
+  /** By the key of a device's URL. `sha256` where the client has chosen nothing. */
+  #setChecksumTypes(choices: readonly DataObject[]): void {
+    this.#requireReady();
+    for (const { key, value } of choices) {
+      const known = this.#devices.some(({ importKey }) => importKey === key);
+      if (!known || (value !== "sha1" && value !== "sha256"))
+        throw invalidArgument("deviceUrlsToChecksumTypes", `There is no ${String(value)} for '${String(key)}'.`);
+    }
+    for (const { key, value } of choices) this.#checksumTypes.set(String(key), value as "sha1" | "sha256");
+  }
+
+  #checksum(key: string, sums: { sha1: string; sha256: string }) {
+    const checksumType = this.#checksumTypes.get(key) ?? "sha256";
+    return { checksum: sums[checksumType], checksumType };
   }
 
   #requireReady(): void {

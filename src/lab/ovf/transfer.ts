@@ -6,6 +6,7 @@ import type { Folder } from "../inventory/folder.ts";
 import type { Placement } from "../inventory/placement.ts";
 import { type DataObject, data, type Reference } from "../model/data.ts";
 import { type Call, ManagedObject } from "../model/managed-object.ts";
+import type { Configuration } from "../vm/configuration.ts";
 import { disksOf } from "../vm/device/device-changes.ts";
 import { invalidPowerState } from "../vm/power-control.ts";
 import { checkCreate, createVirtualMachine } from "../vm/provisioning.ts";
@@ -33,13 +34,14 @@ export function importVm(context: LabContext, folder: Folder, placement: Placeme
   const create = async (): Promise<void> => {
     try {
       const reference = await createVirtualMachine(context, folder, placement, config);
-      vm = context.registry.getAs(VirtualMachine, reference, "vm");
-      vm.hold(lease.reference);
+      const made = context.registry.getAs(VirtualMachine, reference, "vm");
+      vm = made;
+      made.hold(lease.reference);
       const ids = specDiskIds(config);
       lease.ready(
-        vm,
-        disksOf(vm.configuration.devices).map((disk, index) => ({
-          importKey: ids[index]?.id ?? diskDeviceId(vm as VirtualMachine, disk),
+        made,
+        disksOf(made.configuration.devices).map((disk, index) => ({
+          importKey: ids[index]?.id ?? diskDeviceId(made, made.configuration.devices, disk),
           fileName: exportedFileName(index),
           path: disk.path,
           capacityKB: disk.capacityBytes / 1024,
@@ -55,17 +57,27 @@ export function importVm(context: LabContext, folder: Folder, placement: Placeme
 
 /** ExportVm: a powered-off VM, which stays so until the lease ends. */
 export function exportVm(vm: VirtualMachine): Reference {
-  const { context } = vm;
   vm.requireIdle();
   if (vm.powerState !== "poweredOff") throw invalidPowerState("poweredOff", vm.powerState);
+  return exportDisks(vm, vm.configuration);
+}
+
+/** ExportSnapshot: the disks as they were then. The VM may run; nothing about it changes until the lease ends. */
+export function exportSnapshot(vm: VirtualMachine, configuration: Configuration): Reference {
+  vm.requireIdle();
+  return exportDisks(vm, configuration);
+}
+
+function exportDisks(vm: VirtualMachine, { devices }: Configuration): Reference {
+  const { context } = vm;
   const lease = context.registry.add(
     new HttpNfcLease(context, newLeaseReference(), "export", async () => vm.release()),
   );
   vm.hold(lease.reference);
   lease.ready(
     vm,
-    disksOf(vm.configuration.devices).map((disk, index) => ({
-      importKey: diskDeviceId(vm, disk),
+    disksOf(devices).map((disk, index) => ({
+      importKey: diskDeviceId(vm, devices, disk),
       fileName: exportedFileName(index),
       path: disk.path,
       capacityKB: disk.capacityBytes / 1024,

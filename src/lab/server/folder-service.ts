@@ -37,6 +37,7 @@ const STATUS: Readonly<Record<string, number>> = {
   FileNotFound: 404,
   InvalidDatastore: 404,
   InvalidDatastorePath: 400,
+  InvalidDiskFormat: 400,
   FileAlreadyExists: 409,
   CannotDeleteFile: 409,
   FileLocked: 423,

@@ -27,6 +27,12 @@ export class NetworkSystem extends ManagedObject {
       UpdatePortGroup: (p) => this.#updatePortGroup(p.pgName as string, p.portgrp as DataObject),
       RemovePortGroup: (p) => context.inventory.portGroups.remove(this.host, this.#portGroup(p.pgName as string)),
       RefreshNetworkSystem: () => undefined,
+      // Virtual switches are bridges without physical adapters: nothing is there that could see a network.
+      QueryNetworkHint: (p) => {
+        const [device] = (p.device as string[] | undefined) ?? [];
+        if (device !== undefined) throw notFound(device);
+        return [];
+      },
     });
   }
 

@@ -1,5 +1,5 @@
-import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type GuestInfoStore, HypervisorError } from "../hypervisor/contract.ts";
 import { isGuestInfo, mergeEntries } from "./extra-config.ts";
@@ -21,14 +21,13 @@ export class VolatileGuestInfo {
 
   static async open(stateDirectory: string, id: string): Promise<VolatileGuestInfo> {
     const directory = join(stateDirectory, "running");
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
     const file = join(directory, `${id}.json`);
+    if (!existsSync(file)) return new VolatileGuestInfo(file, new Map());
     try {
       return new VolatileGuestInfo(file, new Map(JSON.parse(await readFile(file, "utf8")) as [string, string][]));
     } catch (error) {
-      const none =
-        error instanceof SyntaxError || (error instanceof Error && "code" in error && error.code === "ENOENT");
-      if (none) return new VolatileGuestInfo(file, new Map());
+      if (error instanceof SyntaxError) return new VolatileGuestInfo(file, new Map());
       throw error;
     }
   }

@@ -4047,9 +4047,69 @@ export interface HostTpmAttestationInfo {
   message?: LocalizableMessage;
 }
 
+export interface HostTpmAttestationReport {
+  _type?: "HostTpmAttestationReport";
+  tpmPcrValues: HostTpmDigestInfo[];
+  tpmEvents: HostTpmEventLogEntry[];
+  tpmLogReliable: boolean;
+}
+
+export interface HostTpmBootCompleteEventDetails extends HostTpmEventDetailsFields {
+  _type: "HostTpmBootCompleteEventDetails";
+}
+
+export interface HostTpmBootSecurityOptionEventDetailsFields extends HostTpmEventDetailsFields {
+  bootSecurityOption: string;
+}
+export type HostTpmBootSecurityOptionEventDetails = (HostTpmBootSecurityOptionEventDetailsFields & { _type: "HostTpmBootSecurityOptionEventDetails" }) | HostTpmNvTagEventDetails | HostTpmSignerEventDetails;
+
+export interface HostTpmCommandEventDetails extends HostTpmEventDetailsFields {
+  _type: "HostTpmCommandEventDetails";
+  commandLine: string;
+}
+
 export interface HostTpmDigestInfo extends HostDigestInfoFields {
   _type: "HostTpmDigestInfo";
   pcrNumber: number;
+}
+
+export interface HostTpmEventDetailsFields {
+  dataHash: number[];
+  dataHashMethod?: string;
+}
+export type HostTpmEventDetails = (HostTpmEventDetailsFields & { _type: "HostTpmEventDetails" }) | HostTpmBootCompleteEventDetails | HostTpmBootSecurityOptionEventDetails | HostTpmCommandEventDetails | HostTpmOptionEventDetails | HostTpmSoftwareComponentEventDetails | HostTpmVersionEventDetails;
+
+export interface HostTpmEventLogEntry {
+  _type?: "HostTpmEventLogEntry";
+  pcrIndex: number;
+  eventDetails: HostTpmEventDetails;
+}
+
+export interface HostTpmNvTagEventDetails extends HostTpmBootSecurityOptionEventDetailsFields {
+  _type: "HostTpmNvTagEventDetails";
+}
+
+export interface HostTpmOptionEventDetails extends HostTpmEventDetailsFields {
+  _type: "HostTpmOptionEventDetails";
+  optionsFileName: string;
+  bootOptions?: number[];
+}
+
+export interface HostTpmSignerEventDetails extends HostTpmBootSecurityOptionEventDetailsFields {
+  _type: "HostTpmSignerEventDetails";
+}
+
+export interface HostTpmSoftwareComponentEventDetails extends HostTpmEventDetailsFields {
+  _type: "HostTpmSoftwareComponentEventDetails";
+  componentName: string;
+  vibName: string;
+  vibVersion: string;
+  vibVendor: string;
+}
+
+export interface HostTpmVersionEventDetails extends HostTpmEventDetailsFields {
+  _type: "HostTpmVersionEventDetails";
+  version: Uint8Array;
 }
 
 export interface HostTrustAuthorityAttestationInfo {
@@ -4612,6 +4672,14 @@ export interface LinkDiscoveryProtocolConfig {
   _type?: "LinkDiscoveryProtocolConfig";
   protocol: string;
   operation: string;
+}
+
+export interface LinkLayerDiscoveryProtocolInfo {
+  _type?: "LinkLayerDiscoveryProtocolInfo";
+  chassisId: string;
+  portId: string;
+  timeToLive: number;
+  parameter?: KeyAnyValue[];
 }
 
 export interface LocalDatastoreInfo extends DatastoreInfoFields {
@@ -5260,16 +5328,74 @@ export interface PhysicalNic {
   dpuId?: string;
 }
 
+export interface PhysicalNicCdpDeviceCapability {
+  _type?: "PhysicalNicCdpDeviceCapability";
+  router: boolean;
+  transparentBridge: boolean;
+  sourceRouteBridge: boolean;
+  networkSwitch: boolean;
+  host: boolean;
+  igmpEnabled: boolean;
+  repeater: boolean;
+}
+
+export interface PhysicalNicCdpInfo {
+  _type?: "PhysicalNicCdpInfo";
+  cdpVersion?: number;
+  timeout?: number;
+  ttl?: number;
+  samples?: number;
+  devId?: string;
+  address?: string;
+  portId?: string;
+  deviceCapability?: PhysicalNicCdpDeviceCapability;
+  softwareVersion?: string;
+  hardwarePlatform?: string;
+  ipPrefix?: string;
+  ipPrefixLen?: number;
+  vlan?: number;
+  fullDuplex?: boolean;
+  mtu?: number;
+  systemName?: string;
+  systemOID?: string;
+  mgmtAddr?: string;
+  location?: string;
+}
+
 export interface PhysicalNicConfig {
   _type?: "PhysicalNicConfig";
   device: string;
   spec: PhysicalNicSpec;
 }
 
+export interface PhysicalNicHintFields {
+  vlanId?: number;
+}
+export type PhysicalNicHint = (PhysicalNicHintFields & { _type: "PhysicalNicHint" }) | PhysicalNicIpHint | PhysicalNicNameHint;
+
+export interface PhysicalNicHintInfo {
+  _type?: "PhysicalNicHintInfo";
+  device: string;
+  subnet?: PhysicalNicIpHint[];
+  network?: PhysicalNicNameHint[];
+  connectedSwitchPort?: PhysicalNicCdpInfo;
+  lldpInfo?: LinkLayerDiscoveryProtocolInfo;
+}
+
+export interface PhysicalNicIpHint extends PhysicalNicHintFields {
+  _type: "PhysicalNicIpHint";
+  ipSubnet: string;
+}
+
 export interface PhysicalNicLinkInfo {
   _type?: "PhysicalNicLinkInfo";
   speedMb: number;
   duplex: boolean;
+}
+
+export interface PhysicalNicNameHint extends PhysicalNicHintFields {
+  _type: "PhysicalNicNameHint";
+  network: string;
 }
 
 export interface PhysicalNicSpec {
@@ -9764,7 +9890,18 @@ export interface DataTypes {
   HostTcpTargetTransport: HostTcpTargetTransport;
   HostTdxInfo: HostTdxInfo;
   HostTpmAttestationInfo: HostTpmAttestationInfo;
+  HostTpmAttestationReport: HostTpmAttestationReport;
+  HostTpmBootCompleteEventDetails: HostTpmBootCompleteEventDetails;
+  HostTpmBootSecurityOptionEventDetails: HostTpmBootSecurityOptionEventDetails;
+  HostTpmCommandEventDetails: HostTpmCommandEventDetails;
   HostTpmDigestInfo: HostTpmDigestInfo;
+  HostTpmEventDetails: HostTpmEventDetails;
+  HostTpmEventLogEntry: HostTpmEventLogEntry;
+  HostTpmNvTagEventDetails: HostTpmNvTagEventDetails;
+  HostTpmOptionEventDetails: HostTpmOptionEventDetails;
+  HostTpmSignerEventDetails: HostTpmSignerEventDetails;
+  HostTpmSoftwareComponentEventDetails: HostTpmSoftwareComponentEventDetails;
+  HostTpmVersionEventDetails: HostTpmVersionEventDetails;
   HostTrustAuthorityAttestationInfo: HostTrustAuthorityAttestationInfo;
   HostVFlashManagerVFlashCacheConfigInfoVFlashModuleConfigOption: HostVFlashManagerVFlashCacheConfigInfoVFlashModuleConfigOption;
   HostVFlashManagerVFlashResourceRunTimeInfo: HostVFlashManagerVFlashResourceRunTimeInfo;
@@ -9853,6 +9990,7 @@ export interface DataTypes {
   LicenseUsageInfo: LicenseUsageInfo;
   LimitExceeded: LimitExceeded;
   LinkDiscoveryProtocolConfig: LinkDiscoveryProtocolConfig;
+  LinkLayerDiscoveryProtocolInfo: LinkLayerDiscoveryProtocolInfo;
   LocalDatastoreInfo: LocalDatastoreInfo;
   LocalLicenseSource: LocalLicenseSource;
   LocalizableMessage: LocalizableMessage;
@@ -9954,8 +10092,14 @@ export interface DataTypes {
   PerformanceDescription: PerformanceDescription;
   Permission: Permission;
   PhysicalNic: PhysicalNic;
+  PhysicalNicCdpDeviceCapability: PhysicalNicCdpDeviceCapability;
+  PhysicalNicCdpInfo: PhysicalNicCdpInfo;
   PhysicalNicConfig: PhysicalNicConfig;
+  PhysicalNicHint: PhysicalNicHint;
+  PhysicalNicHintInfo: PhysicalNicHintInfo;
+  PhysicalNicIpHint: PhysicalNicIpHint;
   PhysicalNicLinkInfo: PhysicalNicLinkInfo;
+  PhysicalNicNameHint: PhysicalNicNameHint;
   PhysicalNicSpec: PhysicalNicSpec;
   PlatformConfigFault: PlatformConfigFault;
   PosixUserSearchResult: PosixUserSearchResult;
@@ -11488,6 +11632,7 @@ export interface Methods {
   QueryDvsByUuid: { on: ManagedObjectReference<"DistributedVirtualSwitchManager">; parameters: { uuid: string; }; result: ManagedObjectReference<"DistributedVirtualSwitch" | "VmwareDistributedVirtualSwitch"> | undefined; };
   QueryEvents: { on: ManagedObjectReference<"EventManager">; parameters: { filter: EventFilterSpec; eventViewSpec?: EventManagerEventViewSpec; }; result: Event[]; };
   QueryLicenseUsage: { on: ManagedObjectReference<"LicenseManager">; parameters: { host?: ManagedObjectReference<"HostSystem">; }; result: LicenseUsageInfo; };
+  QueryNetworkHint: { on: ManagedObjectReference<"HostNetworkSystem">; parameters: { device?: string[]; }; result: PhysicalNicHintInfo[]; };
   QueryOptions: { on: ManagedObjectReference<"OptionManager">; parameters: { name?: string; }; result: OptionValue[]; };
   QueryPerf: { on: ManagedObjectReference<"PerformanceManager">; parameters: { querySpec: PerfQuerySpec[]; }; result: PerfEntityMetricBase[]; };
   QueryPerfComposite: { on: ManagedObjectReference<"PerformanceManager">; parameters: { querySpec: PerfQuerySpec; }; result: PerfCompositeMetric; };
@@ -11495,6 +11640,7 @@ export interface Methods {
   QueryPerfCounterByLevel: { on: ManagedObjectReference<"PerformanceManager">; parameters: { level: number; }; result: PerfCounterInfo[]; };
   QueryPerfProviderSummary: { on: ManagedObjectReference<"PerformanceManager">; parameters: { entity: ManagedObjectReference; }; result: PerfProviderSummary; };
   QueryTargetCapabilities: { on: ManagedObjectReference<"EnvironmentBrowser">; parameters: { host?: ManagedObjectReference<"HostSystem">; }; result: HostCapability | undefined; };
+  QueryTpmAttestationReport: { on: ManagedObjectReference<"HostSystem">; parameters: {  }; result: HostTpmAttestationReport | undefined; };
   QueryVirtualDiskGeometry: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { name: string; datacenter?: ManagedObjectReference<"Datacenter">; }; result: HostDiskDimensionsChs; };
   QueryVirtualDiskInfo_Task: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { name: string; datacenter?: ManagedObjectReference<"Datacenter">; includeParents: boolean; }; result: ManagedObjectReference<"Task">; taskResult: VirtualDiskInfo[]; };
   QueryVirtualDiskUuid: { on: ManagedObjectReference<"VirtualDiskManager">; parameters: { name: string; datacenter?: ManagedObjectReference<"Datacenter">; }; result: string; };

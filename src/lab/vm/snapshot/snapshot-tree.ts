@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { type DataObject, data, type Reference } from "../../model/data.ts";
 import { readIfPresent, writeAtomically } from "../../state-file.ts";
@@ -28,10 +29,7 @@ export class SnapshotTree {
   async load(): Promise<void> {
     const { vm } = this;
     const file = await this.#file();
-    const size = await stat(file).then(
-      (status) => status.size,
-      () => 0,
-    );
+    const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
     const text = size === 0 || size > VMSD_LIMIT ? undefined : await readIfPresent(file);
     if (text === undefined) return;
     const list = parseVmsd(text, () => this.newId(0));

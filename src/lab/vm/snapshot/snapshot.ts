@@ -1,5 +1,6 @@
 import type { Reference } from "../../model/data.ts";
 import { ManagedObject } from "../../model/managed-object.ts";
+import { exportSnapshot } from "../../ovf/transfer.ts";
 import type { Session } from "../../session/sessions.ts";
 import type { VirtualMachine } from "../virtual-machine.ts";
 import { configInfo } from "../vm-properties.ts";
@@ -31,6 +32,7 @@ export class Snapshot extends ManagedObject {
             consolidate: p.consolidate !== false,
           }),
         ),
+      ExportSnapshot: () => exportSnapshot(vm, vm.snapshots.configuration(uid)),
       RenameSnapshot: async (p) => {
         vm.requireIdle();
         const name = p.name === undefined ? undefined : snapshotName(p.name as string);
