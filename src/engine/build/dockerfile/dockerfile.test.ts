@@ -116,10 +116,9 @@ describe("variables", () => {
   });
 
   test("neither pattern nor length can hold it up", () => {
-    const started = performance.now();
+    // What tries every way to match would not end within the test's time.
     const long = { escapeMark: "\\", lookUp: () => "a".repeat(1024) };
     expect(expandWord(`\${x//${"*a".repeat(10)}b/y}`, long)).toBe("a".repeat(1024));
-    expect(performance.now() - started).toBeLessThan(5_000);
     expect(() => expandWord("${x#a}", { ...long, lookUp: () => "a".repeat(5000) })).toThrow("at most 1024");
     expect(() => expandWord("$x".repeat(300), long)).toThrow("longer than");
   });
