@@ -146,3 +146,63 @@ test("network ls and inspect", async () => {
   >;
   expect(Object.values(containers).map(({ Name }) => Name)).toContain(server);
 });
+
+/** Prints what arrives at port 5514, by datagram or by stream. */
+const SYSLOG_SERVER = `
+import socket, threading
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("", 5514))
+tcp = socket.create_server(("", 5514))
+print("ready")
+def stream():
+    for line in tcp.accept()[0].makefile():
+        print(line, end="")
+threading.Thread(target=stream, daemon=True).start()
+while True:
+    print(udp.recv(65536).decode(), end="")
+`;
+
+test("log driver syslog: the guest sends what docker logs shows as well", async () => {
+  const server = Bun.spawn(["ip", "netns", "exec", OUTSIDE, "python3", "-u", "-c", SYSLOG_SERVER], { stdout: "pipe" });
+  const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let received = "";
+  const until = async (...texts: string[]): Promise<void> => {
+    while (!texts.every((text) => received.includes(text))) {
+      const { done, value } = await reader.read();
+      if (done) throw new Error(`the server ended: ${received}`);
+      received += value;
+    }
+  };
+  const syslog = (address: string): string[] => [
+    ...["--log-driver", "syslog", "--log-opt", `syslog-address=${address}`],
+    ...["--log-opt", "tag={{.Name}}", "--log-opt", "syslog-facility=local0", "--log-opt", "syslog-format=rfc3164"],
+  ];
+  const names = [uniqueName("udp"), uniqueName("tcp"), uniqueName("nobody")] as const;
+  const [udp, tcp, nobody] = names;
+  try {
+    await until("ready");
+    const run = ["sh", "-c", "echo said; echo wrong >&2"];
+    await dockerOk("run", "--name", udp, ...syslog(`udp://${OUTSIDE_ADDRESS}:5514`), BUSYBOX, ...run);
+    await dockerOk("run", "--name", tcp, ...syslog(`tcp://${OUTSIDE_ADDRESS}:5514`), BUSYBOX, ...run);
+    // local0 is 16; informational is 6 and error is 3.
+    for (const name of [udp, tcp]) await until(`e2e ${name}[1]: said`, `e2e ${name}[1]: wrong`);
+    expect(received).toMatch(new RegExp(`<134>.* ${udp}\\[1\\]: said`));
+    expect(received).toMatch(new RegExp(`<131>.* ${tcp}\\[1\\]: wrong`));
+    expect(await docker(["logs", udp])).toEqual({ code: 0, stdout: "said\n", stderr: "wrong\n" });
+    const refused = await docker([
+      "run",
+      "--name",
+      nobody,
+      ...syslog(`tcp://${OUTSIDE_ADDRESS}:5515`),
+      BUSYBOX,
+      "true",
+    ]);
+    expect(refused.code).toBe(125);
+    expect(refused.stderr).toContain(
+      `failed to initialize logging driver: dial tcp ${OUTSIDE_ADDRESS}:5515: connect: connection refused`,
+    );
+  } finally {
+    server.kill();
+    await removeContainers(...names);
+  }
+});

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { BUSYBOX, docker, dockerOk, image, inspect, removeContainers, uniqueName } from "./docker.ts";
+import { BUSYBOX, docker, dockerOk, image, inspect, removeContainers, run, uniqueName } from "./docker.ts";
 
 const volume = uniqueName("vol");
 
@@ -90,4 +90,21 @@ test("a second concurrent writer gets a clear error", async () => {
   expect(second.code).toBe(125);
   expect(second.stderr).toContain(volume);
   await removeContainers(first);
+});
+
+test("an image is mounted: a directory of it, writable for the container alone, or read-only", async () => {
+  const name = uniqueName("image-mount");
+  const mount = `type=image,source=${image("nonroot")}`;
+  const script =
+    "cat /app/data/file; echo mine >/app/data/file && cat /app/data/file; cat /data/file; echo x >/data/file || ls /data";
+  const options = ["--mount", `${mount},target=/app,image-subpath=srv/app`];
+  const readOnly = ["--mount", `${mount},target=/data,image-subpath=srv/app/data,readonly`];
+  const ran = await docker(["run", "--name", name, ...options, ...readOnly, BUSYBOX, "sh", "-c", script]);
+  expect(ran).toMatchObject({ code: 0, stdout: "from the image\nmine\nfrom the image\nfile\n" });
+  expect(ran.stderr).toContain("Read-only file system");
+  expect((await docker(["rmi", image("nonroot")])).stderr).toContain("(must force)");
+  // A stopped container's, too.
+  const copied = await run(["sh", "-c", `docker cp ${name}:/app/data/file - | tar -xO`]);
+  expect(copied).toMatchObject({ code: 0, stdout: "mine\n" });
+  await dockerOk("rm", name);
 });
