@@ -99,6 +99,8 @@ export interface Calls {
   diskMount: { request: { disk: DiskAddress; readOnly: boolean }; response: { mount: string } };
   /** Loader: sync and unmount; afterwards the disk may be detached. Also deletes the SCSI device. */
   diskUnmount: { request: { mount: string }; response: undefined };
+  /** Loader: let the filesystem of a mounted disk take all of a disk that has become larger; answers the disk's size. */
+  diskGrow: { request: { mount: string }; response: { totalBytes: number } };
   /** Loader: used and total bytes of a mounted disk's content. */
   diskUsage: { request: { mount: string }; response: { usedBytes: number; totalBytes: number } };
   /** Loader: the last GuestState that a container's tether wrote on its RW disk, or null. */

@@ -186,6 +186,8 @@ export interface DatastoreFiles {
   move(from: DatastorePath, to: DatastorePath): Promise<void>;
   space(): Promise<{ capacityBytes: number; freeBytes: number }>;
   makeDisk(path: DatastorePath, capacityBytes: number): Promise<void>;
+  /** Of a disk that no running VM has. As large already is no error. */
+  growDisk(path: DatastorePath, capacityBytes: number): Promise<void>;
   removeDisk(path: DatastorePath): Promise<void>;
 }
 

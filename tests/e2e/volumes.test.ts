@@ -108,3 +108,18 @@ test("an image is mounted: a directory of it, writable for the container alone, 
   expect(copied).toMatchObject({ code: 0, stdout: "mine\n" });
   await dockerOk("rm", name);
 });
+
+test("created again with more capacity, a volume grows and keeps its files", async () => {
+  const name = uniqueName("grows");
+  const kilobytes = async (script: string): Promise<number> =>
+    Number(await dockerOk("run", "--rm", "-v", `${name}:/data`, BUSYBOX, "sh", "-c", script));
+  const size = "df -k /data | awk 'END {print $2}'";
+  await dockerOk("volume", "create", "-o", "Capacity=64M", name);
+  const before = await kilobytes(`echo kept >/data/file; ${size}`);
+  await dockerOk("volume", "create", "-o", "Capacity=256M", name);
+  const after = await kilobytes(`grep -q kept /data/file && ${size}`);
+  expect(before).toBeLessThan(64 * 1024);
+  expect(after).toBeGreaterThan(200 * 1024);
+  expect((await docker(["volume", "create", "-o", "Capacity=64M", name])).stderr).toContain("cannot be made smaller");
+  await dockerOk("volume", "rm", name);
+});

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from "node:fs";
 import { DISK_LAYOUT, type DiskAddress, type GuestState } from "../../src/link/guest-configuration.ts";
 import { decodeState } from "../../src/link/guest-configuration-codec.ts";
 import { LinkError } from "../../src/link/link-error.ts";
@@ -6,13 +6,17 @@ import { blockDevice, DISK_WAIT_LIMIT, deleteDisk, diskName, mountDisk, rescanDi
 import { deviceAppears } from "../boot/uevents.ts";
 import { PATHS } from "../paths.ts";
 import { spawned } from "../process/reaper.ts";
-import { unmount } from "../system/libc.ts";
+import { ioctl, OPEN, open, unmount } from "../system/libc.ts";
 import { treeUsage } from "../tree/index.ts";
 
 /** Disks mounted at a time. */
 const MOUNT_LIMIT = 60;
 /** Milliseconds after which a disk that was not announced is looked for. */
 const RESCAN_AFTER = 2_000;
+/** What /sys/class/block counts in. */
+const SECTOR = 512;
+/** Of Linux's ext4: _IOW('f', 16, __u64), the wanted number of blocks. */
+const EXT4_IOC_RESIZE_FS = 0x40086610;
 /** Milliseconds for mke2fs; it writes little, whatever the size of the disk. */
 const FORMAT_LIMIT = 300_000;
 
@@ -93,6 +97,23 @@ export class Mounts {
       unmount(directory);
       rmdirSync(directory);
     }
+  }
+
+  /** The kernel does it while the disk is mounted. As large already is no error. */
+  grow(id: string): { totalBytes: number } {
+    const { disk, directory } = this.get(id);
+    const name = blockDevice(disk)?.replace("/dev/", "");
+    if (name === undefined) throw new LinkError("not-found", `disk ${diskName(disk)} is gone`);
+    const totalBytes = Number(readFileSync(`/sys/class/block/${name}/size`, "utf8")) * SECTOR;
+    const { bsize } = statfsSync(directory);
+    const blocks = new BigUint64Array([BigInt(Math.floor(totalBytes / bsize))]);
+    const root = open(directory, OPEN.readOnly);
+    try {
+      ioctl(root, EXT4_IOC_RESIZE_FS, new Uint8Array(blocks.buffer));
+    } finally {
+      closeSync(root);
+    }
+    return { totalBytes };
   }
 
   usage(id: string): { usedBytes: number; totalBytes: number } {

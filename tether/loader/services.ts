@@ -38,6 +38,7 @@ export const loaderServices = (
     diskFormat: ({ disk, label }) => mounts.format(disk, label),
     diskMount: async ({ disk, readOnly }) => ({ mount: await mounts.mount(disk, readOnly) }),
     diskUnmount: ({ mount }) => mounts.unmount(mount),
+    diskGrow: ({ mount }) => mounts.grow(mount),
     diskUsage: ({ mount }) => mounts.usage(mount),
     diskState: ({ mount }) => mounts.state(mount),
     shutdown: () => shutDown(),

@@ -197,6 +197,9 @@ class FakeTether implements FakeGuest {
       case "diskMount":
         await answerCall(channel, { mount: "m1" });
         return;
+      case "diskGrow":
+        await answerCall(channel, { totalBytes: Math.max(0, ...this.#vsphere.grown.values()) });
+        return;
       case "diskState":
         await answerCall(channel, null);
         return;

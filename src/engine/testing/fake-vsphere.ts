@@ -33,6 +33,8 @@ export class FakeVSphere implements VSphere {
     instanceUuid: "564d0000-0000-4000-8000-000000000001",
   };
   readonly machines = new Map<string, FakeMachine>();
+  /** Capacities of disks that were made larger. */
+  readonly grown = new Map<DatastorePath, number>();
   readonly content = new Map<DatastorePath, Uint8Array>();
   readonly files: DatastoreFiles = new FakeFiles(this);
   /** Every change asked for, in order: for assertions on what an operation costs. */
@@ -369,6 +371,12 @@ class FakeFiles implements DatastoreFiles {
 
   async makeDisk(path: DatastorePath) {
     this.vsphere.content.set(path, new Uint8Array(64));
+  }
+
+  async growDisk(path: DatastorePath, capacityBytes: number) {
+    this.vsphere.step("growDisk");
+    this.#get(path);
+    this.vsphere.grown.set(path, capacityBytes);
   }
 
   async removeDisk(path: DatastorePath) {

@@ -1,24 +1,19 @@
 /** Volumes: an ext4 disk and a record in one directory each. The record is written last; a directory without it is no volume. */
 import type { DatastorePath } from "../../vsphere/contract.ts";
-import { parseSize } from "../containers/sizes.ts";
 import type { InfrastructureContext } from "../context.ts";
 import type { Schemas } from "../contract.ts";
-import { conflict, EngineError, invalid, notFound, notImplemented } from "../errors.ts";
+import { conflict, EngineError, invalid, notFound } from "../errors.ts";
 import { idOf, NAME_CHARACTERS, NAME_RULE, newId } from "../identifiers.ts";
-import {
-  DEFAULT_VOLUME_CAPACITY,
-  MAXIMUM_VOLUME_CAPACITY,
-  METADATA_LIMIT,
-  MINIMUM_VOLUME_CAPACITY,
-} from "../limits.ts";
+import { DEFAULT_VOLUME_CAPACITY, METADATA_LIMIT } from "../limits.ts";
 import type { LoaderPool } from "../loader/contract.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
+import { isCapacity, type VolumeDriver, volumeCapacity, volumeDriver } from "./options.ts";
 
 /** volume.json */
 export interface VolumeRecord {
   version: 1;
   name: string;
-  driver: "local" | "vsphere";
+  driver: VolumeDriver;
   options: Record<string, string>;
   labels: Record<string, string>;
   created: string;
@@ -36,7 +31,6 @@ export interface VolumeRequest {
   owner?: string;
 }
 
-const DRIVERS = ["local", "vsphere"] as const;
 /** It is the name of a directory on the datastore. */
 const LONGEST_NAME = 200;
 /** Docker marks anonymous volumes so. */
@@ -85,10 +79,10 @@ export class VolumeStore {
     return this.#context.paths.volumeDisk(name);
   }
 
-  /** The volume of that name, made when it is not there. Throws when it is there with another driver or other options. */
+  /** The volume of that name, made when it is not there, larger when more is asked for. Throws when it has another driver. */
   async ensure(request: VolumeRequest): Promise<VolumeRecord> {
     const driver = volumeDriver(request.driver);
-    const capacityBytes = volumeCapacity(request.options ?? {});
+    const wantedCapacity = volumeCapacity(request.options ?? {});
     const name = request.name || newId();
     if (name.length === 1)
       throw invalid(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
@@ -96,25 +90,33 @@ export class VolumeStore {
       throw invalid(
         `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only ${JSON.stringify(NAME_CHARACTERS)} are allowed. If you intended to pass a host directory, use absolute path`,
       );
-    const existing = this.#records.get(name) ?? (await this.#making.get(name));
+    const existing = (await this.#making.get(name)) ?? this.#records.get(name);
     if (existing) {
       if (request.driver && driver !== existing.driver)
         throw conflict(
           `create ${name}: a volume with that name already exists with driver ${existing.driver}: choose a different volume name`,
         );
-      return existing;
+      if (wantedCapacity === undefined || wantedCapacity === existing.capacityBytes) return existing;
+      return await this.#inTurn(name, () => this.#grow(name, wantedCapacity, request.options ?? {}));
     }
-    const making = this.#make({
-      version: 1,
-      name,
-      driver,
-      options: request.options ?? {},
-      labels: { ...request.labels, ...(request.name ? {} : { [ANONYMOUS_LABEL]: "" }) },
-      created: formatTime(nowNanoseconds()),
-      capacityBytes,
-      anonymous: !request.name,
-      ...(request.owner === undefined ? {} : { owner: request.owner }),
-    });
+    return await this.#inTurn(name, () =>
+      this.#make({
+        version: 1,
+        name,
+        driver,
+        options: request.options ?? {},
+        labels: { ...request.labels, ...(request.name ? {} : { [ANONYMOUS_LABEL]: "" }) },
+        created: formatTime(nowNanoseconds()),
+        capacityBytes: wantedCapacity ?? DEFAULT_VOLUME_CAPACITY,
+        anonymous: !request.name,
+        ...(request.owner === undefined ? {} : { owner: request.owner }),
+      }),
+    );
+  }
+
+  /** Others that want the volume meanwhile get what comes out. */
+  async #inTurn(name: string, work: () => Promise<VolumeRecord>): Promise<VolumeRecord> {
+    const making = work();
     this.#making.set(name, making);
     try {
       return await making;
@@ -158,9 +160,7 @@ export class VolumeStore {
   }
 
   users(name: string): { id: string; name: string }[] {
-    return this.#context.table
-      .all()
-      .filter(({ document }) => document.mounts.some((mount) => mount.type === "volume" && mount.name === name));
+    return this.#context.table.all().filter(({ document }) => document.mounts.some((mount) => isVolume(mount, name)));
   }
 
   async #make(record: VolumeRecord): Promise<VolumeRecord> {
@@ -186,6 +186,43 @@ export class VolumeStore {
     this.#records.set(record.name, record);
     events.publish("volume", "create", record.name, { driver: record.driver });
     return record;
+  }
+
+  /**
+   * Disk, file system, record: cut off after any of them, the volume is good as it was, and a repeat goes on. The containers that
+   * use it must be off.
+   */
+  async #grow(name: string, capacityBytes: number, options: Record<string, string>): Promise<VolumeRecord> {
+    const record = this.get(name);
+    if (capacityBytes < record.capacityBytes)
+      throw conflict(
+        `create ${name}: a volume with that name already exists with ${record.capacityBytes} bytes and cannot be made smaller: make another one and copy the files`,
+      );
+    const user = this.#context.table
+      .all()
+      .find(({ isRunning, document }) => isRunning && document.mounts.some((mount) => isVolume(mount, name)));
+    if (user)
+      throw conflict(
+        `create ${name}: the volume is in use by running container ${user.name}: stop it to make it larger`,
+      );
+    const path = this.path(name);
+    await this.#context.vsphere.files.growDisk(path, capacityBytes);
+    await this.#loaders.use([{ path, readOnly: false }], async ({ link, disks: [disk] }) => {
+      if (!disk) throw new EngineError("internal", "the loader gave no address of the disk");
+      const { mount } = await link.call("diskMount", { disk, readOnly: false });
+      try {
+        const { totalBytes } = await link.call("diskGrow", { mount });
+        if (totalBytes < capacityBytes)
+          throw new EngineError("internal", `vSphere made the disk of volume ${name} only ${totalBytes} bytes large`);
+      } finally {
+        await link.call("diskUnmount", { mount });
+      }
+    });
+    const others = Object.entries(record.options).filter(([option]) => !isCapacity(option));
+    const grown = { ...record, capacityBytes, options: { ...Object.fromEntries(others), ...options } };
+    await this.#write(grown);
+    this.#records.set(name, grown);
+    return grown;
   }
 
   async #write(record: VolumeRecord): Promise<void> {
@@ -215,31 +252,8 @@ export class VolumeStore {
   }
 }
 
-function volumeDriver(name: string | undefined): VolumeRecord["driver"] {
-  const driver = DRIVERS.find((known) => known === (name || "local"));
-  if (!driver)
-    throw notImplemented(
-      `volume driver ${name} is not supported: volumes are virtual disks. Use local or vsphere, which are the same`,
-    );
-  return driver;
-}
-
-/** -o Capacity=10G, or `size` as other drivers call it. Throws for any other option. */
-function volumeCapacity(options: Record<string, string>): number {
-  let capacity = DEFAULT_VOLUME_CAPACITY;
-  for (const [name, value] of Object.entries(options)) {
-    if (!["capacity", "size"].includes(name.toLowerCase()))
-      throw notImplemented(
-        `volume option ${name} is not supported: a volume is a virtual disk of its own. Use -o Capacity=10G for its size`,
-      );
-    // A bare number is megabytes, as it was in vSphere Integrated Containers.
-    const bytes = /^\d+$/.test(value) ? Number(value) * 1024 * 1024 : parseSize(value);
-    if (bytes === undefined || bytes < MINIMUM_VOLUME_CAPACITY || bytes > MAXIMUM_VOLUME_CAPACITY)
-      throw invalid(`volume capacity ${JSON.stringify(value)}: give a size from 16M to 62T, such as 10G`);
-    capacity = bytes;
-  }
-  return capacity;
-}
+const isVolume = (mount: { type: string; name?: string }, name: string): boolean =>
+  mount.type === "volume" && mount.name === name;
 
 /** The record as Docker shows it. */
 export function describeVolume(record: VolumeRecord, path: DatastorePath): Schemas["Volume"] {

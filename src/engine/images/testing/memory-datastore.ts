@@ -64,6 +64,10 @@ export class MemoryDatastore implements DatastoreFiles {
   async makeDisk(path: string): Promise<void> {
     this.contents.set(path, new Uint8Array());
   }
+  async growDisk(path: string): Promise<void> {
+    throw new Error(`${path}: disks of images do not grow`);
+  }
+
   async removeDisk(path: string): Promise<void> {
     this.beforeChange("removeDisk", path);
     this.contents.delete(path);
