@@ -66,6 +66,7 @@ function document(
   sample: GuestStatistics | undefined,
   previous: GuestStatistics | undefined,
 ): Record<string, unknown> {
+  const { Memory, PidsLimit } = container.document.hostConfig;
   return {
     id: container.id,
     name: `/${container.name}`,
@@ -74,11 +75,16 @@ function document(
     preread: previous?.readAt ?? ZERO_TIME,
     num_procs: 0,
     storage_stats: {},
-    pids_stats: sample ? { current: sample.pids, limit: container.document.hostConfig.PidsLimit || undefined } : {},
+    pids_stats: sample ? { current: sample.pids, limit: PidsLimit || undefined } : {},
     cpu_stats: cpu(sample),
     precpu_stats: cpu(previous),
     memory_stats: sample
-      ? { usage: sample.memory.usageBytes, limit: sample.memory.limitBytes, stats: sample.memory.statistics }
+      ? {
+          usage: sample.memory.usageBytes,
+          // Without a limit, all that the VM has.
+          limit: Memory || sample.memory.limitBytes,
+          stats: sample.memory.statistics,
+        }
       : {},
     blkio_stats: blockIo(sample),
     ...(sample && Object.keys(sample.networks).length > 0 ? { networks: networks(sample) } : {}),
