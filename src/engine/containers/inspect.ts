@@ -136,7 +136,6 @@ export function mountPoint(mount: MountRecord): Schemas["MountPoint"] {
   if (mount.type === "image")
     return {
       Type: "image",
-      Name: mount.imageId,
       Source: mount.reference,
       Destination: mount.destination,
       Mode: "",
