@@ -49,6 +49,8 @@ export interface GuestStatistics {
     userNanoseconds: number;
     kernelNanoseconds: number;
     online: number;
+    /** How often the CPU limit held the container back; older tethers do not tell. */
+    throttling?: { periods: number; throttledPeriods: number; throttledNanoseconds: number };
   };
   memory: { usageBytes: number; limitBytes: number; statistics: Record<string, number> };
   pids: number;

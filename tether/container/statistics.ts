@@ -69,6 +69,11 @@ export const readStatistics = (pid: number): GuestStatistics => {
       kernelNanoseconds: (cpu.system_usec ?? 0) * 1000,
       systemNanoseconds: systemCpu(),
       online: cpus().length,
+      throttling: {
+        periods: cpu.nr_periods ?? 0,
+        throttledPeriods: cpu.nr_throttled ?? 0,
+        throttledNanoseconds: (cpu.throttled_usec ?? 0) * 1000,
+      },
     },
     memory: {
       usageBytes: Number(readText(`${PATHS.cgroup}/memory.current`).trim() || 0),

@@ -92,6 +92,7 @@ function document(
 }
 
 function cpu(sample: GuestStatistics | undefined): Record<string, unknown> {
+  const throttling = sample?.cpu.throttling;
   return {
     cpu_usage: {
       total_usage: sample?.cpu.totalNanoseconds ?? 0,
@@ -99,7 +100,11 @@ function cpu(sample: GuestStatistics | undefined): Record<string, unknown> {
       usage_in_usermode: sample?.cpu.userNanoseconds ?? 0,
     },
     ...(sample ? { system_cpu_usage: sample.cpu.systemNanoseconds, online_cpus: sample.cpu.online } : {}),
-    throttling_data: { periods: 0, throttled_periods: 0, throttled_time: 0 },
+    throttling_data: {
+      periods: throttling?.periods ?? 0,
+      throttled_periods: throttling?.throttledPeriods ?? 0,
+      throttled_time: throttling?.throttledNanoseconds ?? 0,
+    },
   };
 }
 
