@@ -184,9 +184,14 @@ describe("limits", () => {
 
   test("connections beyond the limit take the place of silent ones, and are told so while all are at work", async () => {
     const path = join(fixture.directory, "limited.sock");
+    let atWork = 0;
     const server: HttpServer = await startHttpServer({
       listeners: [{ kind: "unix", path, mode: 0o600 }],
-      handler: ({ url }) => (url.endsWith("/wait") ? new Promise<Response>(() => undefined) : new Response("ok")),
+      handler: ({ url }) => {
+        if (!url.endsWith("/wait")) return new Response("ok");
+        atWork++;
+        return new Promise<Response>(() => undefined);
+      },
       onError: () => undefined,
       maxConnections: 2,
     });
@@ -194,12 +199,13 @@ describe("limits", () => {
     const silent = await connect({ path });
     const busy = await connect({ path });
     busy.socket.write(get("/wait"));
+    while (atWork < 1) await Bun.sleep(5);
     const third = await connect({ path });
     expect(await silent.closed).toBe("");
     third.socket.write(get("/"));
     while (!third.received().endsWith("ok")) await Bun.sleep(5);
     third.socket.write(get("/wait"));
-    await Bun.sleep(50);
+    while (atWork < 2) await Bun.sleep(5);
     expect(status(await (await connect({ path })).closed)).toBe(503);
     third.socket.terminate();
     while (server.connections > 1) await Bun.sleep(5);
