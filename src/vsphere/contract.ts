@@ -145,13 +145,7 @@ export interface VirtualMachineChanges {
   cpus?: number;
   memoryMB?: number;
   /** Shares and limits, also of a running VM. A limit of -1 is none, a reservation of 0 is none. */
-  allocation?: {
-    cpuLimitMhz?: number;
-    cpuShares?: number;
-    memoryReservationMB?: number;
-    /** Of disks, see DiskSpec. */
-    ioShares?: { bus: number; unit: number; shares: number }[];
-  };
+  allocation?: { cpuLimitMhz?: number; cpuShares?: number; memoryReservationMB?: number };
   extraConfig?: Record<string, string>;
   addDisks?: DiskSpec[];
   /** Detach and keep the file. */

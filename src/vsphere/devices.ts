@@ -87,30 +87,6 @@ const ioAllocation = (shares: number): NonNullable<VirtualDisk["storageIOAllocat
   shares: { shares, level: "custom" },
 });
 
-/** Changes the shares of a disk that is there. */
-export function diskShares(device: VirtualDisk, shares: number): Change {
-  const { _type, key, controllerKey, unitNumber, capacityInKB, capacityInBytes } = device;
-  const fileName = diskFile(device);
-  const given = device.backing !== undefined && "diskMode" in device.backing ? device.backing.diskMode : undefined;
-  const mode = given ?? "persistent";
-  return {
-    _type: "VirtualDeviceConfigSpec",
-    operation: "edit",
-    device: {
-      _type,
-      key,
-      ...(fileName === undefined
-        ? {}
-        : { backing: { _type: "VirtualDiskFlatVer2BackingInfo", fileName, diskMode: mode } }),
-      ...(controllerKey === undefined ? {} : { controllerKey }),
-      ...(unitNumber === undefined ? {} : { unitNumber }),
-      capacityInKB,
-      ...(capacityInBytes === undefined ? {} : { capacityInBytes }),
-      storageIOAllocation: ioAllocation(shares),
-    },
-  };
-}
-
 export function sataController(): Change {
   return add({ _type: "VirtualAHCIController", key: SATA_KEY, busNumber: 0 });
 }

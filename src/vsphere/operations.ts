@@ -103,7 +103,7 @@ export const OPERATIONS: Partial<Record<MethodName, Operation>> = {
   DeleteDatastoreFile_Task: { purpose: "removal", privileges: FILES },
   CreateVirtualDisk_Task: { purpose: "disks of images and volumes", privileges: FILES },
   CopyVirtualDisk_Task: { purpose: "instead of child disks, where there are none", privileges: FILES },
-  ExtendVirtualDisk_Task: { purpose: "the same", privileges: FILES },
+  ExtendVirtualDisk_Task: { purpose: "the same; volumes that grow", privileges: FILES },
   DeleteVirtualDisk_Task: { purpose: "the same", privileges: FILES },
   AddPortGroup: {
     purpose: "docker network create, where the VCH makes port groups itself",

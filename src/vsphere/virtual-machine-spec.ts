@@ -4,7 +4,6 @@ import {
   type Change,
   cdrom,
   disk,
-  diskShares,
   isDisk,
   networkAdapter,
   newScsiKey,
@@ -92,7 +91,7 @@ function fileName(directory: string): string {
 
 export function changesDevices(changes: VirtualMachineChanges): boolean {
   const lists = [changes.addDisks, changes.removeDisks, changes.addNetworkAdapters, changes.removeNetworkAdapters];
-  return lists.some((list) => list !== undefined && list.length > 0) || changes.allocation?.ioShares !== undefined;
+  return lists.some((list) => list !== undefined && list.length > 0);
 }
 
 export async function reconfigureSpec(
@@ -120,7 +119,6 @@ export async function reconfigureSpec(
       ...removals(changes, devices),
       ...diskAdditions(changes, devices),
       ...(await adapterAdditions(changes, networks)),
-      ...shareChanges(changes, devices),
     ];
   }
   return spec;
@@ -134,9 +132,6 @@ function diskAt(devices: readonly VirtualDevice[], { bus, unit }: { bus: number;
   if (!found) throw new VSphereFault("DeviceNotFound", `The VM has no disk at SCSI ${bus}:${unit}`);
   return found;
 }
-
-const shareChanges = (changes: VirtualMachineChanges, devices: readonly VirtualDevice[]): Change[] =>
-  (changes.allocation?.ioShares ?? []).map((wanted) => diskShares(diskAt(devices, wanted), wanted.shares));
 
 function removals(changes: VirtualMachineChanges, devices: readonly VirtualDevice[]): Change[] {
   const disks = (changes.removeDisks ?? []).map((place) => remove(diskAt(devices, place)));

@@ -115,8 +115,6 @@ describe.each([...SERVERS])("$name", ({ apiType, network, differences, start }) 
     await view.waitFor(vm, (record) => record.networkAdapters.length === 1, PATIENCE, "one adapter");
     expect(await faultOf(vsphere.reconfigureVm(vm, { removeDisks: [{ bus: 3, unit: 9 }] }))).toBe("DeviceNotFound");
 
-    await vsphere.reconfigureVm(vm, { allocation: { ioShares: [{ bus: 0, unit: 0, shares: 600 }] } });
-
     await vsphere.suspend(vm);
     await view.waitFor(vm, (record) => record.powerState === "suspended", PATIENCE, "suspend");
     await vsphere.powerOn(vm);

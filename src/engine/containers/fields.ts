@@ -222,7 +222,6 @@ const CHANGEABLE = new Set([
   "CpuShares",
   "PidsLimit",
   "RestartPolicy",
-  "BlkioWeight",
 ]);
 
 /** Refuse everything in an update that would not hold. Throws EngineError. */

@@ -8,9 +8,8 @@ import type { ContainerUpdateBody, HostConfig } from "../contract.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { networkSurroundings } from "../networks/surroundings.ts";
 import type { Container } from "./container.ts";
-import { diskMounts, publishContainer } from "./container-events.ts";
+import { publishContainer } from "./container-events.ts";
 import { documentChunks, encodeDocument } from "./document.ts";
-import { diskShares } from "./disk-shares.ts";
 import { checkUpdateFields, isDefault } from "./fields.ts";
 import { guestConfiguration } from "./guest-document.ts";
 import { checkHostConfig, type MachineSize, machineSize } from "./host-config.ts";
@@ -35,12 +34,7 @@ export async function updateContainer(
     const document = { ...container.document, hostConfig, resized: true };
     const { cpuLimitMhz = -1, cpuShares, memoryReservationMB = 0 } = size;
     await writeEntries(context, container, encodeDocument(document, documentChunks(container.stored)), {
-      allocation: {
-        cpuLimitMhz,
-        ...(cpuShares === undefined ? {} : { cpuShares }),
-        memoryReservationMB,
-        ...(body.BlkioWeight ? { ioShares: sharesOfDisks(container, hostConfig) } : {}),
-      },
+      allocation: { cpuLimitMhz, ...(cpuShares === undefined ? {} : { cpuShares }), memoryReservationMB },
     });
     container.document = document;
     if (container.isRunning) await updateGuest(context, container);
@@ -67,18 +61,6 @@ function merged(
     result.RestartPolicy = { Name: RestartPolicy.Name, MaximumRetryCount: RestartPolicy.MaximumRetryCount ?? 0 };
   }
   return result;
-}
-
-function sharesOfDisks(
-  container: Container,
-  hostConfig: Partial<HostConfig>,
-): { bus: number; unit: number; shares: number }[] {
-  const { root, others } = diskShares(hostConfig);
-  const disks = new Map(diskMounts(container).map(({ path, disk }) => [path, disk]));
-  return [
-    ...(root === undefined ? [] : [{ bus: 0, unit: 0, shares: root }]),
-    ...(others === undefined ? [] : [...disks.values()].map((disk) => ({ ...disk, shares: others }))),
-  ];
 }
 
 function refuseGrowth(context: EngineContext, container: Container, size: MachineSize): void {
