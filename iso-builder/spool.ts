@@ -5,7 +5,7 @@ import { fileContent, memoryContent, type StoredContent } from "./stored-content
 /** Larger contents go to a file. */
 const MAX_IN_MEMORY = 16 * 1024 ** 2;
 /** What all contents may take in memory: a kernel for virtual machines with its modules takes about 100 MiB. */
-const MEMORY = 160 * 1024 ** 2;
+const MEMORY = 112 * 1024 ** 2;
 
 /**
  * Keeps file contents between reading the packages and writing the image: in memory as far as there is room, the others in

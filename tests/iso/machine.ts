@@ -4,7 +4,8 @@ import type { Architecture } from "../../iso-builder";
 
 /** What tests of bootstrap ISOs share: the first stage, a stand-in for the tether, and QEMU as a firmware finds it. */
 
-const BOOT_TIMEOUT_MS = 120_000;
+/** A VM boots in seconds; a busy machine may take some minutes. */
+const BOOT_TIMEOUT_MS = 200_000;
 
 /** Says that it runs, what the root is, and powers off. */
 export const standIn = `#!/bin/sh

@@ -71,7 +71,7 @@ try {
     const theirs = join(folder, `${compression}-theirs.iso`);
     const tools = async (): Promise<Cost> => {
       let time = await shell(
-        'cd "$1" && find . | cpio -o -H newc --quiet | zstd -19 -qcf > "$2/isolinux/initrd"',
+        'cd "$1" && find . | cpio -o -H newc --quiet | zstd -12 -qcf > "$2/isolinux/initrd"',
         initramfs,
         medium,
       );
