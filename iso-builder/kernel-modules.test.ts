@@ -93,6 +93,10 @@ describe("kernel modules", () => {
     const { "kernel/drivers/net/vmxnet3/vmxnet3.ko": _, ...others } = modules;
     const without = await ModuleIndex.of(await kernel(others, builtin));
     expect(() => selectModules(without, Object.keys(others), wishes)).toThrow("no module vmxnet3");
+    const all = await ModuleIndex.of(await kernel(modules, builtin));
+    expect(() => selectModules(all, Object.keys(modules), { ...wishes, further: ["no-such"] })).toThrow(
+      "no module no-such, neither loadable nor built in, which was asked for",
+    );
     const bare = await ModuleIndex.of(await kernel({}, builtin));
     expect(() => selectModules(bare, [], wishes)).toThrow(
       "no driver for a CD-ROM controller, ata_piix (CONFIG_ATA_PIIX) or ahci (CONFIG_SATA_AHCI)",

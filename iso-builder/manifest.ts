@@ -6,6 +6,9 @@ import { digestOf } from "./stored-content";
 /** Where the image says what it was made of. */
 export const MANIFEST_PATH = "/etc/vch/manifest.json";
 
+/** Everything on the medium has this time, so that equal inputs give equal bytes: 2000-01-01T00:00:00Z. */
+export const MEDIUM_TIME = 946_684_800;
+
 /** Raised when an image of an earlier version of this program lacks what this one needs to know. */
 export const MANIFEST_FORMAT = 2;
 

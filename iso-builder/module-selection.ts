@@ -58,6 +58,9 @@ export function selectModules(
     const wanted = modules.map((name) => `${name}${optionOfModule[name] ? ` (CONFIG_${optionOfModule[name]})` : ""}`);
     throw new Error(`the kernel has no driver for a ${what} controller, ${wanted.join(" or ")}; use another kernel`);
   };
+  const unknown = further.find((name) => !has(moduleName(name)));
+  if (unknown !== undefined)
+    throw new Error(`the kernel has no module ${unknown}, neither loadable nor built in, which was asked for`);
   const controllers = oneOf(
     "CD-ROM",
     machine.cdControllers.map(({ module }) => module),
