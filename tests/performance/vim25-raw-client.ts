@@ -11,6 +11,7 @@ import {
 
 /** Newest version that all of the servers speak. */
 const VERSION = "7.0.0.0";
+const LOGOUT_LIMIT_MILLISECONDS = 10_000;
 
 /** The request as text, to be sent many times. */
 export const prepare = <M extends MethodName>(
@@ -34,8 +35,8 @@ export class RawClient {
     return client;
   }
 
-  async logout(): Promise<void> {
-    await this.send(prepare("Logout", manager(this.content), {}));
+  async logout(signal?: AbortSignal): Promise<void> {
+    await this.send(prepare("Logout", manager(this.content), {}), signal);
   }
 
   /** The answer's text. Rejects on a fault. */
@@ -144,10 +145,10 @@ export class RawWatcher {
     }
   }
 
-  /** Gives up its poll and ends its session. */
+  /** Gives up its poll and ends its session, unless the server takes too long for that: vcsim sometimes never answers. */
   async close(): Promise<void> {
     this.#ending.abort();
     await this.#polling.catch(() => undefined);
-    await this.client.logout();
+    await this.client.logout(AbortSignal.timeout(LOGOUT_LIMIT_MILLISECONDS)).catch(() => undefined);
   }
 }

@@ -82,7 +82,7 @@ class Bench {
     const cpu = `server ${measure.server.toFixed(2)} ms, client ${measure.client.toFixed(2)} ms`;
     const memory = `server ${measure.serverMemory} MB, client ${measure.clientMemory} MB`;
     console.error(
-      `${this.name.padEnd(6)} ${what.padEnd(52)} ${measure.rate.toFixed(1).padStart(8)}/s  ${cpu}  ${memory}`,
+      `${this.name.padEnd(6)} ${what.padEnd(52)} ${measure.rate.toPrecision(3).padStart(8)}/s  ${cpu}  ${memory}`,
     );
   }
 }

@@ -1,6 +1,6 @@
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { rmSync, writeFileSync } from "node:fs";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeAtomically } from "../state-file.ts";
 
 /** What an operation is about to do to files, written down first so that the next start can finish or undo it. */
 export type Intent =
@@ -9,7 +9,19 @@ export type Intent =
   /** Files to delete, whatever happens. */
   | { kind: "remove"; files: string[]; directory?: string };
 
-/** One file per operation in progress. */
+/** A half-written intent is one whose operation had not begun. */
+function parse(text: string): Intent | undefined {
+  try {
+    return JSON.parse(text) as Intent;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * One file per operation in progress. It is for a lab that was killed, and so not synced: what reached the kernel is there at the next
+ * start. After a machine's crash, files of an operation may be left over.
+ */
 export class Journal {
   #last = 0;
 
@@ -24,17 +36,17 @@ export class Journal {
   /** Writes an intent down; the returned function crosses it out. */
   async begin(intent: Intent): Promise<() => Promise<void>> {
     const file = join(this.directory, `${process.pid}-${Date.now()}-${++this.#last}.json`);
-    await writeAtomically(file, JSON.stringify(intent));
-    return () => rm(file, { force: true });
+    writeFileSync(file, JSON.stringify(intent), { mode: 0o600 });
+    return async () => rmSync(file, { force: true });
   }
 
   /** Hands every intent of an earlier run to `settle` and crosses it out. */
   async recover(settle: (intent: Intent) => Promise<void>): Promise<void> {
     for (const name of await readdir(this.directory)) {
       const file = join(this.directory, name);
-      // A half-written intent is one whose operation had not begun.
-      if (name.endsWith(".json")) await settle(JSON.parse(await readFile(file, "utf8")) as Intent);
-      await rm(file, { force: true });
+      const intent = name.endsWith(".json") ? parse(await readFile(file, "utf8")) : undefined;
+      if (intent) await settle(intent);
+      rmSync(file, { force: true });
     }
   }
 }
