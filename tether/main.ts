@@ -27,9 +27,6 @@ const main = async (): Promise<void> => {
   try {
     const configuration = await decodeConfiguration((key) => guestInfo.get(key));
     state.phase("configured");
-    if (configuration.link.carrier !== "net") {
-      throw new Error(`control link carrier "${configuration.link.carrier}" is not supported; give the VM a network`);
-    }
     if (configuration.role === "container") {
       await runContainer(configuration, state);
     } else {

@@ -7,5 +7,7 @@ export const PATHS = {
   root: "/run/tether/root",
   /** Mount points of whole disks, one directory each. */
   disks: "/run/tether/disks",
+  /** Where the control link dials the serial carrier. */
+  serialLinkSocket: "/run/link.sock",
   cgroup: "/sys/fs/cgroup/container",
 } as const;

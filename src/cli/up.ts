@@ -1,6 +1,6 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { DEFAULT_STATE_DIRECTORY, statePaths } from "../machine/paths.ts";
-import type { SettingsChoices } from "../machine/settings.ts";
+import { CONTROL_LINKS, type ControlLink, type SettingsChoices } from "../machine/settings.ts";
 import { checkExternalTarget, requireTarget, resolveTarget } from "../machine/target.ts";
 import { bringUp } from "../machine/up.ts";
 import { parseListenAddress, parseWholeNumber, programName, stateCommand } from "./command.ts";
@@ -17,6 +17,8 @@ interface UpOptions extends TargetOptions {
   memory: number;
   cpus: number;
   insecureRegistry: string[];
+  controlLink?: ControlLink;
+  serialAddress?: string;
   sampleImage: boolean;
 }
 
@@ -28,6 +30,14 @@ async function externalTarget(options: TargetOptions): Promise<SettingsChoices["
   requireTarget(await checkExternalTarget(vsphere, named.bridge));
   const { network = "", interfaceName = "" } = named.bridge;
   return { vsphere, network, interfaceName };
+}
+
+/** Port and address that were named. */
+function serialAddress(text: string | undefined): { address?: string; port?: number } {
+  if (text === undefined) return {};
+  if (!/:\d+$/.test(text) || text.endsWith("]")) return { address: text.replace(/^\[(.*)\]$/, "$1") };
+  const { host, port } = parseListenAddress(text);
+  return { address: host, port };
 }
 
 const collect = (value: string, all: string[]): string[] => [...all, value];
@@ -56,6 +66,16 @@ export function upCommand(): Command {
       collect,
       [],
     )
+    .addOption(
+      new Option(
+        "--control-link <carrier>",
+        "how guests call the endpoint: auto (over their network, or a serial port where none of theirs reaches it), net (over a hidden vNIC there), serial (default: auto with the lab, net elsewhere)",
+      ).choices(CONTROL_LINKS),
+    )
+    .option(
+      "--serial-address <address>",
+      "host[:port] of this machine that vSphere's hosts dial for serial ports (default: the bridge network's gateway, which only the lab's host can dial; port 2378)",
+    )
     .option(
       "--no-sample-image",
       "do not import the image `busybox`, made from Debian's busybox-static, when there is no image",
@@ -63,7 +83,7 @@ export function upCommand(): Command {
     .addHelpText(
       "after",
       "\nSettings are decided at the first start and kept in endpoint.json of the state directory; later starts use them again\n" +
-        "and only --insecure-registry, --memory, --cpus and --target with its options are taken anew.",
+        "and only --insecure-registry, --memory, --cpus, --control-link, --serial-address and --target with its options are taken anew.",
     )
     .action(async (options: UpOptions, command: Command) => {
       const paths = statePaths(options.state);
@@ -81,6 +101,7 @@ export function upCommand(): Command {
           insecureRegistries: options.insecureRegistry,
           external,
         },
+        controlLink: { carrier: options.controlLink, ...serialAddress(options.serialAddress) },
         changed: { memory: given("memory"), cpus: given("cpus"), insecureRegistries: given("insecureRegistry") },
         sampleImage: options.sampleImage,
         say: (line) => console.error(line),

@@ -79,7 +79,11 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
   try {
     await networks.openDefault();
     undo.unshift(() => networks.close());
-    const links = await parts.openGuestLinks({ ...options.link, host: options.link.host ?? options.bridge.gateway });
+    const links = await parts.openGuestLinks({
+      ...options.link,
+      host: options.link.host ?? options.bridge.gateway,
+      log,
+    });
     undo.unshift(() => links.close());
     await networks.openOthers(links);
 

@@ -6,6 +6,7 @@ import { openGuestLinks } from "./guests/guest-links.ts";
 import { createImages } from "./images/images.ts";
 import type { EngineOptions } from "./options.ts";
 
+export type { SerialLinkOptions } from "./guests/guest-links.ts";
 export type { EngineOptions } from "./options.ts";
 
 /**

@@ -9,10 +9,13 @@ export const RETRY_ATTEMPTS = 120;
 export const RETRY_FIRST_PAUSE = 500;
 export const RETRY_LONGEST_PAUSE = 30_000;
 /**
- * After the end of a run: how long its end is not told while attached clients still get output. Docker gives 2 s; here the guest
- * may not even have called yet when its exit code is known.
+ * After the end of a run: how long its end is not told while attached clients take no output, though some is to come. Docker gives
+ * 2 s; here the guest may not even have called yet when its exit code is known. The time that a lost control link may take to
+ * come back is not counted.
  */
 export const ATTACHED_OUTPUT_GRACE = 10_000;
+/** The longest that attached clients may hold up the news of a run's end in all. */
+export const ATTACHED_OUTPUT_LIMIT = 180_000;
 /** VMs that boot at the same time, for each CPU of the hosts and at least; the others queue. */
 export const BOOTS_PER_CPU = 1;
 export const BOOTS_AT_ONCE_MINIMUM = 2;

@@ -25,7 +25,7 @@ export interface EngineOptions {
   /** The bootstrap ISO: on the datastore already, or a file of this machine that is uploaded once. */
   iso: { datastorePath: DatastorePath } | { file: string; facts: IsoFacts };
   /** Where tethers call. `host` is the gateway address when left out; the port must stay the same over restarts. */
-  link: Omit<GuestLinkOptions, "host"> & { host?: string };
+  link: Omit<GuestLinkOptions, "host" | "log"> & { host?: string };
   /** Asked at each use, so that changed settings count at once. */
   registries: () => RegistrySettings;
   /** Of containers that say nothing. */

@@ -1,14 +1,16 @@
 import type { Socket } from "bun";
+import type { ByteTransport } from "./byte-transport.ts";
 import { derFingerprint } from "./fingerprint.ts";
-import { encodeHello, HelloReader } from "./hello.ts";
+import { encodeHello, HelloReader, resumePoint } from "./hello.ts";
 import { SESSION_LIMITS, Session, type SessionLimits } from "./session.ts";
 
 export interface LinkClientOptions {
-  /** `host:port` or `[v6]:port`, tried in order. */
+  /** `host:port`, `[v6]:port` or `unix:path`, tried in order. */
   endpoints: string[];
   /** Lower-case hex SHA-256 of the endpoint's certificate. Checked before a byte is sent. */
   serverFingerprint: string;
   token: string;
+  /** A new session; one that only goes on over another connection is not told. */
   onSession(session: Session): void;
   /** Why an attempt failed, for the log. */
   onFailure?(message: string): void;
@@ -16,22 +18,28 @@ export interface LinkClientOptions {
 }
 
 export interface LinkClient {
-  /** The live session, if any. */
+  /** The session, if any; it may be between two connections. */
   readonly session: Session | undefined;
-  /** Replaces where to dial. A session with another endpoint is ended, and the new ones are dialled at once. */
+  /** Replaces where to dial. A connection with another endpoint is ended, and the new ones are dialled at once. */
   useEndpoints(endpoints: string[]): void;
   /** Ends the session and dials no more. */
   close(reason: string): void;
 }
 
+const UNIX = "unix:";
 /** Milliseconds for TCP, TLS and hello together. */
 const CONNECT_LIMIT = 15_000;
 const FIRST_RETRY = 100;
 const LONGEST_RETRY = 10_000;
+/** Somebody may be waiting for a session to go on. */
+const LONGEST_RESUME_RETRY = 2_000;
 /** A session that lived this long (milliseconds) makes the next retry quick again. */
 const STABLE_AFTER = 10_000;
 
-/** Keeps one session with the endpoint, dialling for ever. Never throws and never rejects. */
+/**
+ * Keeps one session with the endpoint, dialling for ever. A connection that is lost is followed by another one that carries the
+ * same session on, where the endpoint still has it. Never throws and never rejects.
+ */
 export const keepConnected = (options: LinkClientOptions): LinkClient => {
   let session: Session | undefined;
   let endpoints = options.endpoints;
@@ -39,7 +47,7 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
   let present = "";
   let over = false;
   let wake: () => void = () => undefined;
-  let cancelDial: () => void = () => undefined;
+  let hangUp: (reason: string) => void = () => undefined;
 
   const pause = (milliseconds: number): Promise<void> =>
     new Promise((resolve) => {
@@ -59,16 +67,20 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
         if (round !== endpoints) break;
         present = endpoint;
         try {
-          const attempt = dial(endpoint, options);
-          cancelDial = attempt.cancel;
-          session = await attempt.session;
+          if (session?.isOver) session = undefined;
+          const attempt = dial(endpoint, options, session);
+          hangUp = attempt.hangUp;
+          const connection = await attempt.connected;
           const since = performance.now();
+          if (connection.session !== session) {
+            session?.abandon("the endpoint does not know the session any more");
+            session = connection.session;
+            if (!over) options.onSession(session);
+          }
           if (over) session.close("the tether stops");
-          else options.onSession(session);
-          const { reason } = await session.closed;
-          session = undefined;
+          const reason = await Promise.race([session.closed.then(({ reason }) => reason), connection.lost]);
           if (performance.now() - since >= STABLE_AFTER) retry = FIRST_RETRY;
-          options.onFailure?.(`${endpoint}: session ended: ${reason}`);
+          options.onFailure?.(`${endpoint}: ${session.isOver ? "session ended" : "connection lost"}: ${reason}`);
         } catch (error) {
           options.onFailure?.(`${endpoint}: ${error instanceof Error ? error.message : String(error)}`);
         }
@@ -78,6 +90,7 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
         retry = FIRST_RETRY;
         continue;
       }
+      if (session !== undefined && !session.isOver && retry > LONGEST_RESUME_RETRY) retry = LONGEST_RESUME_RETRY;
       // Half fixed, half random: many VMs that lost one endpoint must not come back in step.
       await pause(retry / 2 + (Math.random() * retry) / 2);
       retry = Math.min(retry * 2, LONGEST_RETRY);
@@ -92,20 +105,21 @@ export const keepConnected = (options: LinkClientOptions): LinkClient => {
     useEndpoints: (changed) => {
       endpoints = changed;
       if (changed.includes(present)) return;
-      cancelDial();
-      session?.close("the endpoint is called on another network");
+      hangUp("the endpoint is called on another network");
       wake();
     },
     close: (reason) => {
       over = true;
-      cancelDial();
+      // A session says goodbye over its connection; a dial that is under way is cut off.
+      if (session?.carriedFor === undefined) hangUp(reason);
       session?.close(reason);
       wake();
     },
   };
 };
 
-const splitEndpoint = (endpoint: string): { hostname: string; port: number } => {
+const splitEndpoint = (endpoint: string): { hostname: string; port: number } | { unix: string } => {
+  if (endpoint.startsWith(UNIX)) return { unix: endpoint.slice(UNIX.length) };
   const colon = endpoint.lastIndexOf(":");
   const hostname = endpoint.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
   const port = Number(endpoint.slice(colon + 1));
@@ -113,17 +127,33 @@ const splitEndpoint = (endpoint: string): { hostname: string; port: number } => 
   return { hostname, port };
 };
 
-/** One connection up to the accepted hello. */
-const dial = (endpoint: string, options: LinkClientOptions): { session: Promise<Session>; cancel: () => void } => {
-  const { promise, resolve, reject } = Promise.withResolvers<Session>();
+interface LinkConnection {
+  /** The session it was dialled for, or a new one. */
+  session: Session;
+  /** Resolves with the reason when the connection is over. */
+  lost: Promise<string>;
+}
+
+/** One connection up to the accepted hello. `previous`: the session to go on with, if the endpoint has it still. */
+const dial = (
+  endpoint: string,
+  options: LinkClientOptions,
+  previous: Session | undefined,
+): { connected: Promise<LinkConnection>; hangUp: (reason: string) => void } => {
+  const { promise, resolve, reject } = Promise.withResolvers<LinkConnection>();
+  const lost = Promise.withResolvers<string>();
   let socket: Socket | undefined;
   let session: Session | undefined;
   let trusted = false;
+  let over = false;
   const hello = new HelloReader();
 
   const fail = (reason: string): void => {
+    if (over) return;
+    over = true;
     clearTimeout(timer);
     reject(new Error(reason));
+    lost.resolve(reason);
     session?.ended(reason);
     socket?.terminate();
   };
@@ -131,7 +161,21 @@ const dial = (endpoint: string, options: LinkClientOptions): { session: Promise<
     if (session === undefined) fail("no answer in time");
   }, CONNECT_LIMIT);
 
+  const sessionFor = (answer: Record<string, unknown>, transport: ByteTransport): Session => {
+    const point = resumePoint(answer);
+    if (previous === undefined || previous.isOver || point === undefined || point.session !== previous.id)
+      return new Session(transport, "tether", options.limits ?? SESSION_LIMITS, point?.session);
+    try {
+      previous.resume(transport, point.received);
+    } catch (error) {
+      previous.close(error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+    return previous;
+  };
+
   const received = (socket: Socket, bytes: Uint8Array): void => {
+    if (over) return;
     if (session !== undefined) {
       session.received(bytes);
       return;
@@ -141,25 +185,29 @@ const dial = (endpoint: string, options: LinkClientOptions): { session: Promise<
     if (answer === undefined) return;
     if (answer.hello.error !== undefined) throw new Error(`refused by the endpoint: ${answer.hello.error}`);
     clearTimeout(timer);
-    session = new Session(
-      { write: (bytes) => Math.max(0, socket.write(bytes)), end: () => void socket.end() },
-      "tether",
-      options.limits ?? SESSION_LIMITS,
-    );
-    resolve(session);
-    // After the handlers of the new session have been set by those who wait for it.
+    const begun = sessionFor(answer.hello, {
+      write: (bytes) => Math.max(0, socket.write(bytes)),
+      end: () => {
+        // The session is over, or has given this connection up: a dead peer would keep it open for long.
+        over = true;
+        lost.resolve("given up");
+        socket.end();
+      },
+    });
+    session = begun;
+    resolve({ session: begun, lost: lost.promise });
     if (answer.rest.length > 0) session.received(answer.rest);
   };
 
   const start = async (): Promise<void> => {
-    await Bun.connect({
-      ...splitEndpoint(endpoint),
+    const connect = {
       // The certificate is checked by its fingerprint below; names and authorities mean nothing here.
       tls: { rejectUnauthorized: false },
       socket: {
-        binaryType: "uint8array",
+        binaryType: "uint8array" as const,
         open: (opened) => {
           socket = opened;
+          if (over) opened.terminate();
         },
         handshake: (socket, _authorized, error) => {
           // Undefined when the handshake failed, whatever the type says.
@@ -171,7 +219,9 @@ const dial = (endpoint: string, options: LinkClientOptions): { session: Promise<
             fail("the endpoint's certificate is not the one this VM was given; nothing was sent");
           } else {
             trusted = true;
-            socket.write(encodeHello(options.token));
+            const { id, isOver = true, receivedFrames = 0 } = previous ?? {};
+            const point = id === undefined || isOver ? undefined : { session: id, received: receivedFrames };
+            socket.write(encodeHello(options.token, point));
           }
         },
         data: (socket, bytes) => {
@@ -181,13 +231,17 @@ const dial = (endpoint: string, options: LinkClientOptions): { session: Promise<
             fail(error instanceof Error ? error.message : String(error));
           }
         },
-        drain: () => session?.drained(),
+        drain: () => {
+          if (!over) session?.drained();
+        },
         end: () => fail("closed by the endpoint"),
         close: () => fail("connection closed"),
         error: (_socket, error) => fail(error.message),
       },
-    });
+    } satisfies Omit<Bun.TCPSocketConnectOptions, "hostname" | "port">;
+    const target = splitEndpoint(endpoint);
+    await ("unix" in target ? Bun.connect({ ...connect, ...target }) : Bun.connect({ ...connect, ...target }));
   };
   start().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
-  return { session: promise, cancel: () => fail("cancelled") };
+  return { connected: promise, hangUp: fail };
 };

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { createConnection, createServer, type Socket } from "node:net";
 import { keepConnected, type LinkClient } from "./client.ts";
 import { pemFingerprint } from "./fingerprint.ts";
 import { listenForTethers, type TetherListener } from "./server.ts";
@@ -60,7 +61,104 @@ const rawTls = (port: number, onClose: () => void): Promise<{ write(text: string
     });
   });
 
+/** Passes connections on until they are cut; what is under way then is lost. */
+const proxyTo = (port: number): { port: number; cut(): void } => {
+  const open = new Set<Socket>();
+  const server = createServer((client) => {
+    const upstream = createConnection({ host: "127.0.0.1", port });
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      open.add(one);
+      one.on("error", () => undefined);
+      one.on("close", () => {
+        open.delete(one);
+        other.destroy();
+      });
+    }
+    client.pipe(upstream).pipe(client);
+  });
+  server.listen(0, "127.0.0.1");
+  cleanups.push(() => server.close());
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return {
+    port: address.port,
+    cut: () => {
+      for (const socket of open) socket.destroy();
+    },
+  };
+};
+
 describe("control link over TLS", () => {
+  test("connections that are cut under load: one session, every byte once, nobody notices", async () => {
+    const engine = Promise.withResolvers<Session>();
+    const tether = Promise.withResolvers<Session>();
+    let sessions = 0;
+    const listener = await listen((_id, session) => {
+      sessions++;
+      engine.resolve(session);
+    });
+    const proxy = proxyTo(listener.port);
+    connect([`127.0.0.1:${proxy.port}`], { onSession: tether.resolve });
+    (await tether.promise).onChannel(async (channel) => {
+      if (channel.request.op === "state") return answerCall(channel, "here");
+      for await (const message of channel) {
+        if (message.kind === "data") await channel.send(1, message.bytes);
+        if (message.kind === "end") break;
+      }
+      channel.close();
+    });
+    const session = await engine.promise;
+    const channel = session.open("layerApply", { mount: "m" });
+    const hashes = [new Bun.CryptoHasher("sha256"), new Bun.CryptoHasher("sha256")] as const;
+    const sending = (async () => {
+      for (let i = 0; i < 300; i++) {
+        const block = crypto.getRandomValues(new Uint8Array(20_000));
+        hashes[0].update(block);
+        await channel.send(0, block);
+      }
+      await channel.end(0);
+    })();
+    let received = 0;
+    let cuts = 0;
+    for await (const message of channel) {
+      if (message.kind !== "data") continue;
+      hashes[1].update(message.bytes);
+      received += message.bytes.length;
+      if (received > (cuts + 1) * 1_000_000) {
+        cuts++;
+        proxy.cut();
+      }
+    }
+    await sending;
+    expect(cuts).toBeGreaterThan(3);
+    expect(hashes[1].digest("hex")).toBe(hashes[0].digest("hex"));
+    expect(await session.call("state", {})).toBe("here" as never);
+    expect(sessions).toBe(1);
+  });
+
+  test("an endpoint that was started anew gets a new session, and the old one fails what it held", async () => {
+    const first = await listen(() => undefined);
+    const proxy = proxyTo(first.port);
+    const sessions: Session[] = [];
+    const again = Promise.withResolvers<void>();
+    const client = connect([`127.0.0.1:${proxy.port}`, `127.0.0.1:${first.port}`], {
+      onSession: (session) => {
+        sessions.push(session);
+        if (sessions.length === 2) again.resolve();
+      },
+    });
+    while (sessions.length === 0) await Bun.sleep(5);
+    proxy.cut();
+    await first.close();
+    await listen(() => undefined, first.port);
+    await again.promise;
+    expect(sessions[0]?.isOver).toBe(true);
+    expect(client.session).toBe(sessions[1]);
+  });
+
   test("calls, and 20 MB both ways intact with a slow reader", async () => {
     const { promise, resolve } = Promise.withResolvers<Session>();
     const listener = await listen((id, session) => {

@@ -31,6 +31,10 @@ export interface LinkSession {
   /** Channels that the peer opens. */
   onChannel(handler: (channel: Channel) => void): void;
   close(reason?: string): void;
+  /** Set when the session goes on over another connection after it has lost its own. */
+  readonly id: string | undefined;
+  /** Milliseconds since the session got its present connection; undefined while it has none. */
+  readonly carriedFor: number | undefined;
   /** Resolves, never rejects, when the session is over. */
   readonly closed: Promise<{ reason: string }>;
 }

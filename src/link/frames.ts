@@ -23,6 +23,8 @@ export const FRAME = {
   pong: 8,
   /** Payload: UTF-8 reason. The session is over. */
   goodbye: 9,
+  /** Payload: u64 number of frames of the types 1 to 6 received since the session began. Only in sessions with an id. */
+  acknowledge: 10,
 } as const;
 
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
@@ -52,9 +54,10 @@ const PAYLOAD_LIMITS: Record<FrameType, number> = {
   [FRAME.ping]: 0,
   [FRAME.pong]: 0,
   [FRAME.goodbye]: 1024,
+  [FRAME.acknowledge]: 8,
 };
 
-const isFrameType = (value: number): value is FrameType => value >= FRAME.open && value <= FRAME.goodbye;
+const isFrameType = (value: number): value is FrameType => value >= FRAME.open && value <= FRAME.acknowledge;
 
 /** The peer broke the protocol; the session cannot go on. */
 export class ProtocolError extends Error {
@@ -122,6 +125,7 @@ export class FrameDecoder {
     if (!isFrameType(type)) throw new ProtocolError(`unknown frame type ${type}`);
     if (length > PAYLOAD_LIMITS[type]) throw new ProtocolError(`frame of type ${type} is too long: ${length} bytes`);
     if (type === FRAME.credit && length !== 4) throw new ProtocolError("malformed credit frame");
+    if (type === FRAME.acknowledge && length !== 8) throw new ProtocolError("malformed acknowledge frame");
     return length;
   }
 }

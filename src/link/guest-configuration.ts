@@ -27,9 +27,12 @@ export interface DiskAddress {
   unit: number;
 }
 
+/** Device of the serial carrier in the guest: the VM's first serial port takes the console log. */
+export const LINK_SERIAL_PORT = "/dev/ttyS1";
+
 /** How the tether reaches the endpoint. See docs/control-link.md. */
 export interface LinkConfiguration {
-  /** Dial TCP on the bridge network, or talk over the network serial port (/dev/ttyS2). */
+  /** Dial TCP on the VM's networks, or call over its second serial port, behind which is the endpoint's concentrator. */
   carrier: "net" | "serial";
   /** Addresses `host:port` to dial, tried in order; empty for the serial carrier. */
   endpoints: string[];

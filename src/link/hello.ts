@@ -8,11 +8,23 @@ export const LINK_VERSION = 1;
 /** Longest hello or answer line in bytes, line feed included. */
 export const HELLO_LIMIT = 512;
 const TOKEN = /^[0-9a-f]{64}$/;
+const SESSION_ID = /^[0-9a-f]{32}$/;
 
-export const encodeHello = (token: string): Uint8Array => line({ vch: LINK_VERSION, token });
+/** The session that a connection is to carry, and how many of its counted frames the sender has received. */
+export interface ResumePoint {
+  session: string;
+  received: number;
+}
 
-export const encodeHelloAnswer = (error?: string): Uint8Array =>
-  line(error === undefined ? { vch: LINK_VERSION } : { vch: LINK_VERSION, error: error.slice(0, 200) });
+/** `resume`: the session to go on with; without one a new session is asked for, which can be resumed later. */
+export const encodeHello = (token: string, resume?: ResumePoint): Uint8Array =>
+  line({ vch: LINK_VERSION, token, resume: resume ?? {} });
+
+/** Accepts; `resume` for those who can go on over another connection: the session asked for, or a new one. */
+export const encodeWelcome = (resume: ResumePoint | undefined): Uint8Array =>
+  line(resume === undefined ? { vch: LINK_VERSION } : { vch: LINK_VERSION, resume });
+
+export const encodeRefusal = (error: string): Uint8Array => line({ vch: LINK_VERSION, error: error.slice(0, 200) });
 
 const line = (value: object): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
 
@@ -45,4 +57,18 @@ export const helloToken = (hello: Record<string, unknown>): string => {
   if (hello.vch !== LINK_VERSION) throw new Error(`unsupported link version ${String(hello.vch).slice(0, 20)}`);
   if (typeof hello.token !== "string" || !TOKEN.test(hello.token)) throw new Error("malformed token");
   return hello.token;
+};
+
+/** Whether the sender of a hello or its answer can resume sessions. */
+export const canResume = (hello: Record<string, unknown>): boolean =>
+  typeof hello.resume === "object" && hello.resume !== null;
+
+/** The session that a hello or its answer names; undefined when it names none. */
+export const resumePoint = ({ resume }: Record<string, unknown>): ResumePoint | undefined => {
+  if (typeof resume !== "object" || resume === null) return undefined;
+  const { session, received } = resume as Record<string, unknown>;
+  if (typeof session !== "string" || !SESSION_ID.test(session)) return undefined;
+  return typeof received === "number" && Number.isSafeInteger(received) && received >= 0
+    ? { session, received }
+    : undefined;
 };

@@ -6,7 +6,7 @@ import { DATA_FRAME_LIMIT, encodeFrame, FRAME, type Frame, FrameDecoder, frameCo
 import { LinkError } from "./link-error.ts";
 import { answerCall, closeWithError, Session } from "./session.ts";
 
-const LIMITS = { channels: 8, pingAfter: 15_000, deadAfter: 45_000 };
+const LIMITS = { channels: 8, pingAfter: 15_000, deadAfter: 45_000, resumeWithin: 1_000 };
 
 /** A pipe that takes at most `room` bytes at a time and delivers them later, in pieces of at most `piece`. */
 const connect = (piece = 1 << 20, room = 1 << 20, limits = LIMITS): { engine: Session; tether: Session } => {
@@ -269,7 +269,7 @@ describe("session", () => {
   });
 
   test("a program that stood still itself does not blame its peer", async () => {
-    const { engine } = connect(1 << 20, 1 << 20, { channels: 8, pingAfter: 50, deadAfter: 200 });
+    const { engine } = connect(1 << 20, 1 << 20, { channels: 8, pingAfter: 50, deadAfter: 200, resumeWithin: 100 });
     await Bun.sleep(10);
     Bun.sleepSync(500);
     expect(await Promise.race([engine.closed, Bun.sleep(150).then(() => "alive")])).toBe("alive");
@@ -277,7 +277,7 @@ describe("session", () => {
   });
 
   test("a silent peer is asked, then given up; an idle one that answers is kept", async () => {
-    const limits = { channels: 8, pingAfter: 50, deadAfter: 400 };
+    const limits = { channels: 8, pingAfter: 50, deadAfter: 400, resumeWithin: 100 };
     const silent = new Session({ write: (bytes) => bytes.length, end: () => undefined }, "engine", limits);
     const { engine } = connect(1 << 20, 1 << 20, limits);
     expect((await silent.closed).reason).toContain("no sign of life");

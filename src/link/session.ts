@@ -4,6 +4,7 @@ import type { Channel, ChannelRequest, LinkSession } from "./contract.ts";
 import {
   encodeFrame,
   FRAME,
+  FRAME_OVERHEAD,
   type Frame,
   FrameDecoder,
   type FrameType,
@@ -11,6 +12,7 @@ import {
   REQUEST_LIMIT,
 } from "./frames.ts";
 import { LinkError } from "./link-error.ts";
+import { Outbox, RESUME_WINDOW } from "./outbox.ts";
 import type { Calls, Streams } from "./operations.ts";
 
 export interface SessionLimits {
@@ -18,30 +20,45 @@ export interface SessionLimits {
   channels: number;
   /** Milliseconds without any byte from the peer after which it is asked for a sign of life. */
   pingAfter: number;
-  /** Milliseconds without any byte from the peer after which the session ends. */
+  /** Milliseconds without any byte from the peer after which the transport counts as lost. */
   deadAfter: number;
+  /** Milliseconds that a session without a transport waits for another one. */
+  resumeWithin: number;
 }
 
-export const SESSION_LIMITS: SessionLimits = { channels: 256, pingAfter: 15_000, deadAfter: 45_000 };
+export const SESSION_LIMITS: SessionLimits = {
+  channels: 256,
+  pingAfter: 15_000,
+  deadAfter: 45_000,
+  resumeWithin: 60_000,
+};
 
-/** Bytes waiting for the transport above which channels have to wait. */
-const OUTPUT_HIGH_WATER = 256 * 1024;
-/** Bytes waiting for the transport above which the peer is taken for one that sends but does not read. */
+/** Bytes to be sent above which the peer is taken for one that sends but does not read. */
 const OUTPUT_LIMIT = 8 * 1024 * 1024;
+/** Received cost that is acknowledged at once; less than that with the next heartbeat. */
+const ACKNOWLEDGE_STEP = RESUME_WINDOW / 8;
 
 const EMPTY = new Uint8Array(0);
 const encoder = new TextEncoder();
 
+/** Frames that are sent again when the transport they went to was lost; the others speak of the transport itself. */
+const isCounted = (type: FrameType): boolean => type <= FRAME.close;
+
 /**
  * A LinkSession over a byte transport. The owner of the transport calls `received`, `drained` and `ended`.
  * Channels opened by the engine have odd numbers, those opened by the tether even ones.
+ *
+ * A session with an id outlives its transport: for a while it waits for another one (`resume`), and neither channels nor
+ * calls notice. Frames are counted on both sides, kept until they are acknowledged, and sent again.
  */
 export class Session implements LinkSession, ChannelOwner {
   readonly closed: Promise<{ reason: string }>;
   #resolveClosed: (end: { reason: string }) => void = () => undefined;
-  readonly #transport: ByteTransport;
+  /** Names the session to the peer when it is to go on over another transport. */
+  readonly id: string | undefined;
+  readonly #outbox: Outbox;
   readonly #limits: SessionLimits;
-  readonly #decoder = new FrameDecoder();
+  #decoder = new FrameDecoder();
   readonly #channels = new Map<number, SessionChannel>();
   #nextOwn: number;
   /** Highest number that the peer has opened so far; numbers only grow. */
@@ -50,17 +67,28 @@ export class Session implements LinkSession, ChannelOwner {
   #handler: ((channel: Channel) => void) | undefined;
   #waitingForHandler: Channel[] = [];
 
-  #output: Uint8Array[] = [];
-  #outputLength = 0;
   #roomWaiters: (() => void)[] = [];
+  /** Counted frames of the peer so far, and the cost of those that were not acknowledged yet. */
+  #receivedFrames = 0;
+  #unacknowledged = 0;
+  #giveUp: ReturnType<typeof setTimeout> | undefined;
+  #carriedSince = performance.now();
+  #resumed = false;
 
   #over = false;
   #heard = performance.now();
   #checked = performance.now();
   readonly #heartbeat: ReturnType<typeof setInterval>;
 
-  constructor(transport: ByteTransport, role: "engine" | "tether", limits: SessionLimits = SESSION_LIMITS) {
-    this.#transport = transport;
+  constructor(
+    transport: ByteTransport,
+    role: "engine" | "tether",
+    limits: SessionLimits = SESSION_LIMITS,
+    /** Given when the peer can resume, too. */
+    id?: string,
+  ) {
+    this.id = id;
+    this.#outbox = new Outbox(transport, id !== undefined);
     this.#limits = limits;
     this.#nextOwn = role === "engine" ? 1 : 2;
     this.closed = new Promise((resolve) => {
@@ -98,12 +126,35 @@ export class Session implements LinkSession, ChannelOwner {
     this.#end(reason, reason);
   }
 
+  /** Counted frames that have arrived: where the peer has to go on. */
+  get receivedFrames(): number {
+    return this.#receivedFrames;
+  }
+
+  get isOver(): boolean {
+    return this.#over;
+  }
+
+  /** Its present connection is not its first. */
+  get resumed(): boolean {
+    return this.#resumed;
+  }
+
+  /** Milliseconds since the session got its present transport; undefined while it has none. */
+  get carriedFor(): number | undefined {
+    return this.#outbox.transport === undefined ? undefined : performance.now() - this.#carriedSince;
+  }
+
   /** Bytes from the peer, in order. */
   received(bytes: Uint8Array): void {
-    if (this.#over) return;
+    if (this.#outbox.transport === undefined) return;
     this.#heard = performance.now();
+    const decoder = this.#decoder;
     try {
-      this.#decoder.push(bytes, (frame) => this.#receive(frame));
+      decoder.push(bytes, (frame) => {
+        // A frame may have ended the session, or its transport.
+        if (this.#decoder === decoder) this.#receive(frame);
+      });
     } catch (error) {
       const text = error instanceof ProtocolError ? `protocol error: ${error.message}` : `internal error: ${error}`;
       this.#end(text, text);
@@ -112,28 +163,41 @@ export class Session implements LinkSession, ChannelOwner {
 
   /** The transport has room again. */
   drained(): void {
-    while (this.#output.length > 0) {
-      const first = this.#output[0] ?? EMPTY;
-      const taken = this.#transport.write(first);
-      this.#outputLength -= taken;
-      if (taken < first.length) {
-        this.#output[0] = first.subarray(taken);
-        break;
-      }
-      this.#output.shift();
-    }
-    // One at a time, each appending at the back again: busy channels share the transport evenly.
-    while (this.#outputLength < OUTPUT_HIGH_WATER && this.#roomWaiters.length > 0) this.#roomWaiters.shift()?.();
+    this.#outbox.flush();
+    this.#wakeSenders();
   }
 
   /** The transport is closed. */
   ended(reason: string): void {
+    if (this.id === undefined) this.#end(reason, undefined);
+    else this.#interrupt(reason);
+  }
+
+  /**
+   * Goes on over another transport, whose peer has `peerReceived` of our counted frames. Throws ProtocolError for a
+   * number that cannot be; the session is to be abandoned then.
+   */
+  resume(transport: ByteTransport, peerReceived: number): void {
+    if (this.#over || this.id === undefined) throw new ProtocolError("the session cannot be resumed");
+    this.#interrupt("replaced by another connection");
+    this.#outbox.resume(transport, peerReceived);
+    clearTimeout(this.#giveUp);
+    this.#heard = performance.now();
+    this.#carriedSince = this.#heard;
+    this.#resumed = true;
+    // What arrived was told to the peer when it was asked to go on.
+    this.#unacknowledged = 0;
+    this.#wakeSenders();
+  }
+
+  /** Ends the session without a word to the peer, which has ended it already. */
+  abandon(reason: string): void {
     this.#end(reason, undefined);
   }
 
   async send(type: FrameType, channel: number, stream: number, payload: Uint8Array): Promise<void> {
     this.sendNow(type, channel, stream, payload);
-    if (this.#outputLength < OUTPUT_HIGH_WATER) return;
+    if (!this.#outbox.isFull) return;
     await new Promise<void>((resolve) => {
       this.#roomWaiters.push(resolve);
     });
@@ -141,12 +205,8 @@ export class Session implements LinkSession, ChannelOwner {
 
   sendNow(type: FrameType, channel: number, stream: number, payload: Uint8Array): void {
     if (this.#over) return;
-    const frame = encodeFrame(type, channel, stream, payload);
-    const taken = this.#output.length === 0 ? this.#transport.write(frame) : 0;
-    if (taken === frame.length) return;
-    this.#output.push(frame.subarray(taken));
-    this.#outputLength += frame.length - taken;
-    if (this.#outputLength > OUTPUT_LIMIT) this.#end("the peer does not read", undefined);
+    this.#outbox.push(encodeFrame(type, channel, stream, payload), isCounted(type));
+    if (this.#outbox.length > OUTPUT_LIMIT) this.#end("the peer does not read", undefined);
   }
 
   forget(channel: number): void {
@@ -179,8 +239,25 @@ export class Session implements LinkSession, ChannelOwner {
     return channel % 2 !== this.#nextOwn % 2;
   }
 
+  /** One at a time, each appending at the back again: busy channels share the transport evenly. */
+  #wakeSenders(): void {
+    while (!this.#outbox.isFull && this.#roomWaiters.length > 0) this.#roomWaiters.shift()?.();
+  }
+
+  #acknowledge(): void {
+    const payload = new Uint8Array(8);
+    new DataView(payload.buffer).setBigUint64(0, BigInt(this.#receivedFrames));
+    this.#unacknowledged = 0;
+    this.sendNow(FRAME.acknowledge, 0, 0, payload);
+  }
+
   #receive(frame: Frame): void {
     if (this.#over) return;
+    if (this.id !== undefined && isCounted(frame.type)) {
+      this.#receivedFrames++;
+      this.#unacknowledged += frame.payload.length + FRAME_OVERHEAD;
+      if (this.#unacknowledged >= ACKNOWLEDGE_STEP) this.#acknowledge();
+    }
     switch (frame.type) {
       case FRAME.ping:
         this.sendNow(FRAME.pong, 0, 0, EMPTY);
@@ -189,6 +266,11 @@ export class Session implements LinkSession, ChannelOwner {
         return;
       case FRAME.goodbye:
         this.#end(`closed by the peer: ${new TextDecoder().decode(frame.payload)}`, undefined);
+        return;
+      case FRAME.acknowledge:
+        if (this.id === undefined) throw new ProtocolError("acknowledged in a session without an id");
+        this.#outbox.acknowledge(Number(new DataView(frame.payload.buffer, frame.payload.byteOffset).getBigUint64(0)));
+        this.#wakeSenders();
         return;
       case FRAME.open:
         this.#accept(frame);
@@ -229,12 +311,26 @@ export class Session implements LinkSession, ChannelOwner {
     // This program itself stood still (a suspended VM, an overloaded host): what the peer sent meanwhile is not read yet.
     if (now - this.#checked > this.#limits.pingAfter) this.#heard = now;
     this.#checked = now;
+    if (this.#outbox.transport === undefined) return;
+    if (this.#unacknowledged > 0) this.#acknowledge();
     const silence = now - this.#heard;
     if (silence >= this.#limits.deadAfter) {
-      this.#end(`no sign of life from the peer for ${Math.round(silence / 1000)} s`, undefined);
+      this.ended(`no sign of life from the peer for ${Math.round(silence / 1000)} s`);
     } else if (silence >= this.#limits.pingAfter / 2 || silence === 0) {
       this.sendNow(FRAME.ping, 0, 0, EMPTY);
     }
+  }
+
+  #interrupt(reason: string): void {
+    const { transport } = this.#outbox;
+    if (this.#over || transport === undefined) return;
+    this.#outbox.interrupt();
+    this.#decoder = new FrameDecoder();
+    transport.end();
+    const { resumeWithin } = this.#limits;
+    const late = `${reason}; it was not resumed within ${Math.round(resumeWithin / 1000)} s`;
+    this.#giveUp = setTimeout(() => this.#end(late, undefined), resumeWithin);
+    this.#giveUp.unref();
   }
 
   #end(reason: string, tellPeer: string | undefined): void {
@@ -242,13 +338,12 @@ export class Session implements LinkSession, ChannelOwner {
     if (tellPeer !== undefined) this.sendNow(FRAME.goodbye, 0, 0, encoder.encode(tellPeer).subarray(0, 1024));
     this.#over = true;
     clearInterval(this.#heartbeat);
+    clearTimeout(this.#giveUp);
     const error = new LinkError("disconnected", `the control link was lost: ${reason}`);
     for (const channel of [...this.#channels.values()]) channel.fail(error);
     for (const wake of this.#roomWaiters.splice(0)) wake();
     this.#waitingForHandler = [];
-    if (this.#output.length > 0) this.drained();
-    this.#output = [];
-    this.#transport.end();
+    this.#outbox.end();
     this.#resolveClosed({ reason });
   }
 }

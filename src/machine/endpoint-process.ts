@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { serveDockerApi } from "../docker/index.ts";
-import { createEngine } from "../engine/index.ts";
+import { createEngine, type SerialLinkOptions } from "../engine/index.ts";
 import { LAB_SWITCH, portGroupBridge } from "../lab/hypervisor/index.ts";
 import type { RegistrySettings } from "../registry/settings.ts";
 import { connectVSphere } from "../vsphere/index.ts";
@@ -10,7 +10,7 @@ import { announceReady, recordDaemon } from "./daemon.ts";
 import { isoFacts } from "./isos.ts";
 import { debugLog, log } from "./log.ts";
 import type { StatePaths } from "./paths.ts";
-import type { EndpointSettings } from "./settings.ts";
+import { controlLinkOf, type EndpointSettings } from "./settings.ts";
 import { untilTermination } from "./termination.ts";
 
 /** The group may use the unix socket, as with Docker's own. */
@@ -22,6 +22,16 @@ const registrySettings = (paths: StatePaths, settings: EndpointSettings): Regist
   allowedRegistries: [],
   certificateDirectory: join(paths.root, "certs.d"),
 });
+
+const SERIAL_USE = { auto: "needed", serial: "always", net: "never" } as const;
+
+/** The concentrator of serial ports; on a vSphere of others only where an address was given that its hosts can dial. */
+function serialLink(paths: StatePaths, settings: EndpointSettings): { serial?: SerialLinkOptions } {
+  const { carrier, address, port } = controlLinkOf(settings);
+  if (settings.lab === undefined && address === undefined) return {};
+  const host = address ?? settings.bridge.gateway;
+  return { serial: { host, port, use: SERIAL_USE[carrier], socket: paths.linkSocket } };
+}
 
 /** Runs the Docker endpoint until SIGTERM or SIGINT. Containers go on running afterwards. */
 export async function runEndpoint(paths: StatePaths, settings: EndpointSettings): Promise<void> {
@@ -48,7 +58,7 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
           portGroups: { virtualSwitch: LAB_SWITCH, interfaceOf: (portGroup) => portGroupBridge(paths.lab, portGroup) },
         }),
     iso: { file: paths.iso, facts: await isoFacts(paths.iso) },
-    link: { port: settings.bridge.linkPort, ...link },
+    link: { port: settings.bridge.linkPort, ...link, ...serialLink(paths, settings) },
     registries: () => registrySettings(paths, settings),
     defaults: settings.defaults,
     buildDirectory: paths.build,

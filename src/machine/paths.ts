@@ -24,6 +24,8 @@ export interface StatePaths {
   readonly build: string;
   readonly run: string;
   readonly socket: string;
+  /** Between the endpoint's concentrator of serial ports and its control link. */
+  readonly linkSocket: string;
   readonly logs: string;
 }
 
@@ -47,6 +49,7 @@ export function statePaths(directory: string): StatePaths {
     build: join(root, "build"),
     run: join(root, "run"),
     socket,
+    linkSocket: join(root, "run", "link.sock"),
     logs: join(root, "logs"),
   };
 }

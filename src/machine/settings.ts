@@ -41,10 +41,33 @@ export interface EndpointSettings {
     /** Name of this machine's interface on that port group; filled in by the lab. */
     interfaceName?: string;
   };
+  /** How VMs are reached that no network of the endpoint can reach. Not in settings of earlier versions. */
+  controlLink?: ControlLinkSettings;
   defaults: { memoryMB: number; cpus: number };
   /** Registries that may be spoken to without TLS: `host[:port]` or CIDR. */
   insecureRegistries: string[];
 }
+
+export const CONTROL_LINKS = ["auto", "net", "serial"] as const;
+export type ControlLink = (typeof CONTROL_LINKS)[number];
+
+export interface ControlLinkSettings {
+  /** `auto`: over a serial port where no network carries it; `net`: over a hidden vNIC there; `serial`: over a serial port always. */
+  carrier: ControlLink;
+  /** What hosts dial for serial ports, an address of this machine. The gateway of the bridge network when left out. */
+  address?: string;
+  port: number;
+}
+
+/** IANA has it free; beside the control link's 2377. */
+export const SERIAL_PORT = 2378;
+
+/**
+ * The lab's host is this machine. Other hosts need a route to the address, a firewall rule (remoteSerialPort) and a licence with
+ * remote serial ports, which is for the administrator to say: `net` there.
+ */
+export const controlLinkOf = (settings: Pick<EndpointSettings, "lab" | "controlLink">): ControlLinkSettings =>
+  settings.controlLink ?? { carrier: settings.lab === undefined ? "net" : "auto", port: SERIAL_PORT };
 
 export interface SettingsChoices {
   name: string;

@@ -5,12 +5,22 @@ import { findDaemon, startDaemon } from "./daemon.ts";
 import type { LabReady } from "./lab-process.ts";
 import type { StatePaths } from "./paths.ts";
 import { importSampleImage } from "./sample-image.ts";
-import { type EndpointSettings, makeSettings, readSettings, type SettingsChoices, writeSettings } from "./settings.ts";
+import {
+  type ControlLink,
+  controlLinkOf,
+  type EndpointSettings,
+  makeSettings,
+  readSettings,
+  type SettingsChoices,
+  writeSettings,
+} from "./settings.ts";
 
 export interface UpRequest {
   choices: SettingsChoices;
   /** Which of the changeable choices were named on this command line. */
   changed: { memory: boolean; cpus: boolean; insecureRegistries: boolean };
+  /** What was named of the way that guests are reached by. */
+  controlLink: { carrier?: ControlLink | undefined; address?: string; port?: number };
   sampleImage: boolean;
   say: (line: string) => void;
 }
@@ -30,6 +40,21 @@ async function settle(paths: StatePaths, request: UpRequest): Promise<EndpointSe
   if (request.changed.memory) settings.defaults.memoryMB = request.choices.memoryMB;
   if (request.changed.cpus) settings.defaults.cpus = request.choices.cpus;
   if (request.changed.insecureRegistries) settings.insecureRegistries = request.choices.insecureRegistries;
+  const { carrier, address, port } = request.controlLink;
+  if (carrier !== undefined || address !== undefined) {
+    const before = controlLinkOf(settings);
+    settings.controlLink = {
+      ...before,
+      ...(carrier === undefined ? {} : { carrier }),
+      ...(address === undefined ? {} : { address }),
+      ...(port === undefined ? {} : { port }),
+    };
+  }
+  const link = controlLinkOf(settings);
+  if (settings.lab === undefined && link.carrier !== "net" && link.address === undefined)
+    throw new Error(
+      `--control-link ${link.carrier} needs an address of this machine that the hosts of ${settings.vsphere.url} can dial: add --serial-address.`,
+    );
   await writeSettings(paths, settings);
   return settings;
 }

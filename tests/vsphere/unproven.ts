@@ -72,7 +72,7 @@ export const UNPROVEN: readonly Unproven[] = [
   },
   {
     behaviour: "firewall rule set `vic-engine` and licence feature `serialuri` for serial ports over the network",
-    probe: "none: no such port is used",
+    probe: "none: such ports are used only where `--control-link` asks for them",
     fallback: "guests call the endpoint over the bridge network, for which hosts need no rule",
   },
   {

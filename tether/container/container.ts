@@ -20,10 +20,22 @@ import { RestartManager } from "./restart.ts";
 import { signalNumber } from "./signals.ts";
 
 const SIGKILL = 9;
-/** Milliseconds that attached clients have to take the last output. */
+/**
+ * Milliseconds that attached clients may take none of the last output before the rest is dropped, the time that the control link
+ * needs to come back not counted; and milliseconds in all.
+ */
 const DRAIN_LIMIT = 10_000;
+const LONGEST_DRAIN = 180_000;
 /** What `none` keeps all the same, so that a client that attaches late can be given the output from the start. */
 const UNREADABLE_LOG = { driver: "none", maximumSize: 1024 * 1024, maximumFiles: 1 } as const;
+
+/** What a container has to do with the control link. */
+export interface ContainerLink {
+  /** Tells it where to call after its network has changed. */
+  useEndpoints(endpoints: string[]): void;
+  readonly isResumable: boolean;
+  isRecovering(milliseconds: number): boolean;
+}
 
 /** The container's main process over its restarts. */
 export class Container {
@@ -44,8 +56,8 @@ export class Container {
   readonly #exitListeners = new Set<(exitCode: number) => void>();
   /** Networks that may change while it runs. */
   network: Promise<LiveNetwork> | undefined;
-  /** Tells the control link where to call after its network has changed. */
-  useEndpoints: (endpoints: string[]) => void = () => undefined;
+  /** The control link, once it is there. */
+  link: ContainerLink | undefined;
   /** Tells the first attached client from none yet. */
   attachedOnce = false;
 
@@ -223,16 +235,30 @@ export class Container {
     const pumped = child.pumpOutput((stream, bytes) => this.output.deliver(stream, bytes));
     const exitCode = await child.exited;
     this.state.phase("exited");
-    await this.#within(DRAIN_LIMIT, pumped);
+    await this.#whileDelivering(pumped);
     await child.stopOutput();
     this.output.endRun();
     await child.release();
-    await this.#within(DRAIN_LIMIT, this.output.drained());
+    await this.#whileDelivering(this.output.drained());
     for (const listener of [...this.#exitListeners]) listener(exitCode);
     return exitCode;
   }
 
-  async #within(milliseconds: number, work: Promise<void>): Promise<void> {
+  /** Waits for work that delivers output, for as long as clients go on taking it or the link may still come back. */
+  async #whileDelivering(work: Promise<void>): Promise<void> {
+    const end = performance.now() + LONGEST_DRAIN;
+    let over = false;
+    const done = work.then(() => {
+      over = true;
+    });
+    while (!over && performance.now() < end) {
+      const before = this.output.deliveries;
+      await this.#limited(DRAIN_LIMIT, done);
+      if (this.output.deliveries === before && !this.link?.isRecovering(DRAIN_LIMIT)) return;
+    }
+  }
+
+  async #limited(milliseconds: number, work: Promise<void>): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, milliseconds);

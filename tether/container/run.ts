@@ -18,8 +18,8 @@ const LINK_LIMIT_ATTACHED = 10_000;
 const LINK_LIMIT = 3_000;
 /** Milliseconds to wait for the engine to have stored the exit state, and for an expected client to attach. */
 const ACKNOWLEDGE_LIMIT = 10_000;
-/** Milliseconds for the last answer to leave the VM. */
-const FAREWELL = 30;
+/** Milliseconds for the last answer to leave the VM, by the carrier of the link. */
+const FAREWELL = { net: 30, serial: 300 };
 
 const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -117,7 +117,7 @@ const connect = async (
       ? { calls: { acknowledgeExit: () => acknowledged(), state: () => state.current }, streams: {} }
       : containerServices(container, acknowledged);
   const connection = new Connection(configuration.link, services, state);
-  if (container !== undefined) container.useEndpoints = (endpoints) => connection.useEndpoints(endpoints);
+  if (container !== undefined) container.link = connection;
   // For people who look at the VM: nothing that a short run should wait for.
   if (container !== undefined) {
     setTimeout(() => state.tellAddress(configuration.network.interfaces), ADDRESS_DELAY).unref();
@@ -131,6 +131,16 @@ const connect = async (
   return connection;
 };
 
+/** Waits for the acknowledgement; a link that is coming back gets the time that it needs. */
+const acknowledgedOver = async (connection: Link, acknowledged: Promise<void>): Promise<void> => {
+  let over = false;
+  const done = acknowledged.then(() => {
+    over = true;
+  });
+  do await Promise.race([done, delay(ACKNOWLEDGE_LIMIT)]);
+  while (!over && connection.isRecovering(ACKNOWLEDGE_LIMIT));
+};
+
 /** The VM stays until output and exit state have arrived, within limits: guestinfo may be lost at power-off. */
 const waitUntilTold = async (
   configuration: ContainerConfiguration,
@@ -140,11 +150,11 @@ const waitUntilTold = async (
 ): Promise<void> => {
   const { awaitAttach, link } = configuration;
   const reported = container?.state.update({}) ?? Promise.resolve();
-  if (link.endpoints.length > 0) {
+  if (link.carrier === "serial" || link.endpoints.length > 0) {
     await Promise.race([connection.linked, acknowledged, delay(awaitAttach ? LINK_LIMIT_ATTACHED : LINK_LIMIT)]);
     if (connection.isLinked) {
-      await Promise.race([acknowledged, delay(ACKNOWLEDGE_LIMIT)]);
-      await delay(FAREWELL);
+      await acknowledgedOver(connection, acknowledged);
+      await delay(FAREWELL[link.carrier]);
     }
   }
   await Promise.race([reported, delay(ACKNOWLEDGE_LIMIT)]);

@@ -4,10 +4,21 @@ import type { LinkConfiguration } from "../../src/link/guest-configuration.ts";
 import type { GuestEvent } from "../../src/link/operations.ts";
 import type { Session } from "../../src/link/session.ts";
 import type { StateReport } from "../state.ts";
+import { openSerialCarrier } from "./serial-carrier.ts";
 import { type CallHandlers, type StreamHandlers, serveChannel } from "./request.ts";
 
 /** Events that wait for a slow endpoint; older ones are dropped, since the state that follows says it all. */
 const EVENT_LIMIT = 64;
+
+/** Where the serial carrier is dialled; nowhere when the VM has no such port, so that its process runs all the same. */
+const serialEndpoints = (): string[] => {
+  try {
+    return [openSerialCarrier()];
+  } catch (error) {
+    console.error(`control link: ${error instanceof Error ? error.message : error}`);
+    return [];
+  }
+};
 
 /** The control link of this VM, for as long as it runs. */
 export class Connection {
@@ -22,14 +33,18 @@ export class Connection {
   /** Resolves at the first session. */
   readonly linked: Promise<void>;
 
+  readonly #carrier: LinkConfiguration["carrier"];
+
   constructor(link: LinkConfiguration, services: { calls: CallHandlers; streams: StreamHandlers }, state: StateReport) {
     this.#state = state;
+    this.#carrier = link.carrier;
     this.linked = new Promise((resolve) => {
       this.#linkedOnce = resolve;
     });
     let lastFailure = "";
     this.#client = keepConnected({
       ...link,
+      endpoints: link.carrier === "serial" ? serialEndpoints() : link.endpoints,
       onSession: (session) => {
         session.onChannel((channel) => void serveChannel(channel, services.calls, services.streams));
         this.#opened(session);
@@ -44,6 +59,19 @@ export class Connection {
 
   get isLinked(): boolean {
     return this.#session !== undefined;
+  }
+
+  /** The session waits for another connection, or got one less than this many milliseconds ago. */
+  isRecovering(milliseconds: number): boolean {
+    const session = this.#session;
+    if (session === undefined) return false;
+    const { carriedFor } = session;
+    return carriedFor === undefined || (session.resumed && carriedFor < milliseconds);
+  }
+
+  /** Nothing under way is lost when the connection is given up. */
+  get isResumable(): boolean {
+    return this.#session?.id !== undefined;
   }
 
   /** Sends what `event` gives at the start of every session, and now. */
@@ -65,7 +93,8 @@ export class Connection {
 
   /** Where to call from now on. A session over a network that is none of these is ended, and another one begun. */
   useEndpoints(endpoints: string[]): void {
-    this.#client.useEndpoints(endpoints);
+    // The serial line is there whatever becomes of the networks.
+    if (this.#carrier === "net") this.#client.useEndpoints(endpoints);
   }
 
   close(reason: string): void {

@@ -16,9 +16,15 @@ import { openResolver, type Resolver } from "./resolver.ts";
 
 /** Milliseconds until a hot-added adapter must have shown up. */
 const ADAPTER_LIMIT = 15_000;
-/** Milliseconds for the answer to leave over an interface that goes. */
+/** Milliseconds for the answer to leave over an interface that goes, with an endpoint that cannot resume sessions. */
 const FAREWELL = 100;
 const PEERS_FILE = "peers.json";
+
+/** The control link, told where it may call now. */
+export interface LinkOfNetwork {
+  useEndpoints(endpoints: string[]): void;
+  readonly isResumable: boolean;
+}
 
 export class LiveNetwork {
   readonly #configuration: ContainerConfiguration;
@@ -29,11 +35,10 @@ export class LiveNetwork {
   #resolver: Resolver | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** Told where the control link may call now. */
-  readonly #onEndpoints: (endpoints: string[]) => void;
+  readonly #link: () => LinkOfNetwork;
 
-  constructor(configuration: ContainerConfiguration, directory: string, onEndpoints: (endpoints: string[]) => void) {
-    this.#onEndpoints = onEndpoints;
+  constructor(configuration: ContainerConfiguration, directory: string, link: () => LinkOfNetwork) {
+    this.#link = link;
     this.#configuration = configuration;
     this.#directory = directory;
     this.#network = configuration.network;
@@ -81,15 +86,15 @@ export class LiveNetwork {
     if (gateway6?.gateway !== gateway6Of(before)?.gateway) replaceIPv6DefaultRoute(gateway6Of(before), gateway6);
     updateEtcFiles(this.#directory, { ...this.#configuration, network });
     await this.#configureResolver();
-    // The answer may have to go over what is taken down.
+    // The answer may have to go over what is taken down: then it goes over the next connection of the session.
     const finish = (): void => {
       for (const { mac } of gone) {
         const name = interfaceByMac(mac);
         if (name !== undefined) takeDownInterface(name);
       }
-      this.#onEndpoints(endpoints);
+      this.#link().useEndpoints(endpoints);
     };
-    if (gone.length === 0) finish();
+    if (gone.length === 0 || this.#link().isResumable) finish();
     else setTimeout(finish, FAREWELL);
   }
 

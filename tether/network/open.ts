@@ -8,9 +8,8 @@ import type { LiveNetwork } from "./live.ts";
 export const openLiveNetwork = (container: Container): Promise<LiveNetwork> => {
   container.network ??= (async () => {
     const { LiveNetwork } = await import("./live.ts");
-    const network = new LiveNetwork(container.configuration, container.tree.private, (endpoints) =>
-      container.useEndpoints(endpoints),
-    );
+    const unlinked = { useEndpoints: () => undefined, isResumable: false };
+    const network = new LiveNetwork(container.configuration, container.tree.private, () => container.link ?? unlinked);
     await network.begin();
     return network;
   })();

@@ -3,6 +3,27 @@ import type { LogPosition, LogWriter } from "./log-file.ts";
 import { readRecords } from "./log-reader.ts";
 import { type LogRecord, logClock } from "./log-record.ts";
 
+/** Replayed records go out in pieces of at least about this many bytes. */
+const REPLAY_PIECE = 32 * 1024;
+
+/** Records have one line each: those of one stream that follow each other are put together. */
+function* joined(records: Iterable<LogRecord>): Generator<{ stream: number; bytes: Uint8Array }> {
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  let stream = 0;
+  for (const record of records) {
+    if (length > 0 && (record.stream !== stream || length >= REPLAY_PIECE)) {
+      yield { stream, bytes: Buffer.concat(parts) };
+      parts = [];
+      length = 0;
+    }
+    stream = record.stream;
+    parts.push(record.bytes);
+    length += record.bytes.length;
+  }
+  if (length > 0) yield { stream, bytes: Buffer.concat(parts) };
+}
+
 /** Takes output. The promise is the back-pressure; a rejection ends the subscription. */
 export interface Subscriber {
   deliver(stream: number, bytes: Uint8Array): Promise<void>;
@@ -32,6 +53,7 @@ export class OutputHub {
   #sunk: Promise<void> = Promise.resolve();
   #runStart: LogPosition;
   #logBroken = false;
+  #deliveries = 0;
 
   constructor(log: LogWriter) {
     this.#log = log;
@@ -70,6 +92,11 @@ export class OutputHub {
     }
   }
 
+  /** Grows with every piece of output that a subscriber has taken. */
+  get deliveries(): number {
+    return this.#deliveries;
+  }
+
   /** Resolves when all subscribers have everything, or are gone. */
   async drained(): Promise<void> {
     await Promise.all([this.#sunk, ...[...this.#subscriptions].map(({ ready }) => ready)]);
@@ -94,6 +121,7 @@ export class OutputHub {
     subscription.ready = subscription.ready.then(() => subscription.subscriber.deliver(stream, bytes));
     try {
       await subscription.ready;
+      this.#deliveries++;
     } catch {
       // The client is gone.
       this.#subscriptions.delete(subscription);
@@ -104,8 +132,9 @@ export class OutputHub {
   async #replay(subscriber: Subscriber): Promise<void> {
     const end = this.#log.position;
     const unfinished = [...this.#splitters].map(([stream, splitter]) => ({ stream, bytes: splitter.pending.slice() }));
-    for (const { stream, bytes } of readRecords(this.#log.directory, this.#runStart, end)) {
+    for (const { stream, bytes } of joined(readRecords(this.#log.directory, this.#runStart, end))) {
       await subscriber.deliver(stream, bytes);
+      this.#deliveries++;
     }
     for (const { stream, bytes } of unfinished) if (bytes.length > 0) await subscriber.deliver(stream, bytes);
   }

@@ -19,6 +19,8 @@ export interface StartOptions {
   launcher?: string;
 }
 
+/** Milliseconds that output may be read without a look at anything else. */
+const TURN_LENGTH = 20;
 /** Longest report of the launcher. */
 const REPORT_LIMIT = 256;
 
@@ -91,11 +93,17 @@ export class ChildProcess {
       this.#outputs.map(async ({ stream, fd }) => {
         const reader = Bun.file(fd).stream().getReader();
         this.#readers.push(reader);
+        let turn = performance.now();
         try {
           for (;;) {
             const { value, done } = await reader.read();
             if (done) return;
             await deliver(stream, value);
+            // A program that writes without end keeps the pipe full, and nothing else would get its turn: no link, no signal.
+            if (performance.now() - turn > TURN_LENGTH) {
+              await new Promise((resolve) => setImmediate(resolve));
+              turn = performance.now();
+            }
           }
         } catch {
           // EIO: the last process on a terminal has closed it. That is its end of file.

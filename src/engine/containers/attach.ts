@@ -107,9 +107,10 @@ class Attachment implements StdioStream {
       this.#channel.resolve(channel);
       try {
         for await (const message of channel) {
-          if (message.kind === "data" && (message.stream === STREAM.stdout || message.stream === STREAM.stderr))
+          if (message.kind === "data" && (message.stream === STREAM.stdout || message.stream === STREAM.stderr)) {
             yield { stream: message.stream === STREAM.stdout ? 1 : 2, bytes: message.bytes };
-          else if (message.kind === "control" && "exited" in message.message) return;
+            this.#container.deliveries++;
+          } else if (message.kind === "control" && "exited" in message.message) return;
         }
         return;
       } catch (error) {

@@ -49,6 +49,8 @@ export class Container implements GuestOwner {
   #session: LinkSession | undefined;
   #nextExit = deferred<number>();
   #attachments = 0;
+  /** Pieces of output that attached clients have taken. */
+  deliveries = 0;
   #detached = deferred<void>();
   /** Settled whenever a session arrives or a run ends: whoever waits looks again. */
   #turn = deferred<void>();
@@ -174,6 +176,21 @@ export class Container implements GuestOwner {
   /** Resolves when no client follows the output any more: each has got all of it, or has left. */
   async noAttachments(): Promise<void> {
     while (this.#attachments > 0) await this.#detached.promise;
+  }
+
+  /**
+   * Resolves when no client follows the output any more, or none has taken any for the time, in milliseconds, in which the link
+   * was there.
+   */
+  async outputDelivered(grace: number, limit: number): Promise<void> {
+    const end = performance.now() + limit;
+    const none = this.noAttachments();
+    while (this.#attachments > 0 && performance.now() < end) {
+      const before = this.deliveries;
+      await within(none, grace, () => undefined);
+      const away = this.#session !== undefined && (this.#session.carriedFor ?? 0) < grace;
+      if (this.deliveries === before && !away) return;
+    }
   }
 
   isStale(boot: string): boolean {

@@ -1,7 +1,7 @@
 /** `docker create`: check, plan, make volumes, then one CreateVM that carries everything. */
 
 import { NetworkError } from "../../network/contract.ts";
-import { type DiskSpec, VSphereFault } from "../../vsphere/contract.ts";
+import { type DatastorePath, type DiskSpec, type SerialPortSpec, VSphereFault } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contract.ts";
 import { EngineError, invalid, notFound } from "../errors.ts";
@@ -187,7 +187,7 @@ async function makeVirtualMachine(
         cdrom: { path: medium.path, bus: medium.cdromBus },
         disks,
         networkAdapters: adaptersOf(context, document),
-        serialPorts: [{ kind: "file", path: `${directory}/${CONSOLE_LOG}` }],
+        serialPorts: serialPortsOf(context, document, directory),
         extraConfig: entries,
       });
       container.stored = new Map(Object.entries(entries));
@@ -202,6 +202,16 @@ async function makeVirtualMachine(
       });
     throw error;
   }
+}
+
+/** The console log, and behind it the serial carrier: LINK_SERIAL_PORT in the guest. */
+function serialPortsOf(
+  { links }: EngineContext,
+  document: ContainerDocument,
+  directory: DatastorePath,
+): SerialPortSpec[] {
+  const consoleLog: SerialPortSpec = { kind: "file", path: `${directory}/${CONSOLE_LOG}` };
+  return document.control === undefined && links.serial ? [consoleLog, links.serial.device] : [consoleLog];
 }
 
 /** What an administrator reads in the VM's notes. */

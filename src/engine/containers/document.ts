@@ -83,6 +83,12 @@ export interface PortMapping {
   hostPort: { first: number; last: number } | undefined;
 }
 
+export interface ControlAdapter {
+  macAddress: string;
+  address: string;
+  networkId?: string;
+}
+
 export interface ContainerDocument {
   version: 1;
   id: string;
@@ -100,10 +106,10 @@ export interface ContainerDocument {
   /** By network name. */
   endpoints: Record<string, EndpointRecord>;
   /**
-   * The vNIC that the control link uses: the first network's, or a hidden one with --network none. On the default bridge when
-   * no network is named.
+   * The vNIC that the control link uses: the first network's, or a hidden one that a container without networks has where there
+   * is no serial carrier. On the default bridge when no network is named. None: the link goes over a serial port of the VM.
    */
-  control: { macAddress: string; address: string; networkId?: string };
+  control?: ControlAdapter;
   ports: PortMapping[];
   mounts: MountRecord[];
   /** Proves to the engine that the VM on the control link is this one. */

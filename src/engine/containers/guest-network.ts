@@ -5,6 +5,7 @@ import type {
   LinkConfiguration,
   NetworkConfiguration,
 } from "../../link/guest-configuration.ts";
+import { hiddenAdapter } from "../networks/endpoints.ts";
 import type { ContainerDocument, EndpointRecord } from "./document.ts";
 
 /** Address of the resolver in every VM that is on a user-defined network, as in Docker. */
@@ -59,7 +60,9 @@ export function networkConfiguration(document: ContainerDocument, around: Networ
   };
 }
 
-function interfaces({ endpoints, control }: ContainerDocument, around: NetworkSurroundings): InterfaceConfiguration[] {
+function interfaces(document: ContainerDocument, around: NetworkSurroundings): InterfaceConfiguration[] {
+  const { endpoints } = document;
+  const control = hiddenAdapter(document);
   const records = Object.values(endpoints);
   const configured = records.map((endpoint, index): InterfaceConfiguration => {
     const facts = around.facts.get(endpoint.networkId);
@@ -75,7 +78,7 @@ function interfaces({ endpoints, control }: ContainerDocument, around: NetworkSu
       ...(facts?.mtu === undefined ? {} : { mtu: facts.mtu }),
     };
   });
-  if (records.some(({ macAddress }) => macAddress === control.macAddress)) return configured;
+  if (control === undefined) return configured;
   const hidden: InterfaceConfiguration = {
     mac: control.macAddress,
     name: HIDDEN_INTERFACE,
@@ -91,6 +94,7 @@ export function linkEndpoints(
   around: NetworkSurroundings,
   bridgeEndpoints: readonly string[],
 ): string[] {
+  if (control === undefined) return [];
   const controlNetwork = control.networkId ?? around.bridge.id;
   const networks = [controlNetwork, ...Object.values(endpoints).map(({ networkId }) => networkId)];
   const dialled = networks.flatMap((id) => {
@@ -107,6 +111,7 @@ export const linkConfiguration = (
   link: Omit<LinkConfiguration, "token">,
 ): LinkConfiguration => ({
   ...link,
+  carrier: document.control === undefined ? "serial" : "net",
   endpoints: linkEndpoints(document, around, link.endpoints),
   token: document.token,
 });

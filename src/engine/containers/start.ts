@@ -45,6 +45,10 @@ export async function startContainer(context: EngineContext, container: Containe
 
 async function powerOn(context: EngineContext, container: Container): Promise<GuestState> {
   const vm = container.virtualMachine;
+  if (container.document.control === undefined && context.links.serial === undefined)
+    throw conflict(
+      `the control link of container ${container.name} goes over a serial port, and this endpoint serves none: start it with vch up --serial-address, or make the container anew`,
+    );
   if (container.timeline.has("start")) container.timeline = new Timeline();
   const { timeline } = container;
   timeline.mark("start");

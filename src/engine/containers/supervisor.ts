@@ -11,9 +11,11 @@ import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/c
 import type { EngineContext } from "../context.ts";
 import {
   ATTACHED_OUTPUT_GRACE,
+  ATTACHED_OUTPUT_LIMIT,
   HEALTH_LOG_LENGTH,
   HEALTH_OUTPUT_LENGTH,
   LAST_WORD_GRACE,
+  LINK_TIMEOUT,
   POWER_OFF_GRACE,
 } from "../limits.ts";
 import { bindingsOf } from "../networks/endpoints.ts";
@@ -301,14 +303,10 @@ async function poweredOff(context: EngineContext, container: Container): Promise
 
 /**
  * The run has ended. Idempotent per run. Events and waiting clients are told once the attached clients have all of the output, as
- * by Docker: `compose up --abort-on-container-exit` stops reading at the event. `outputGrace` bounds that wait, in milliseconds.
+ * by Docker: `compose up --abort-on-container-exit` stops reading at the event. `outputGrace` bounds that wait, in milliseconds, where
+ * no more output is to come.
  */
-export function finish(
-  context: EngineContext,
-  container: Container,
-  end: RunRecord,
-  outputGrace = ATTACHED_OUTPUT_GRACE,
-): void {
+export function finish(context: EngineContext, container: Container, end: RunRecord, outputGrace?: number): void {
   if (container.finishing || (!container.isRunning && !container.starting)) return;
   const { starting } = container;
   container.timeline.mark("exited");
@@ -333,7 +331,11 @@ export function finish(
   // A process that could not be started has written nothing.
   const delivering = end.status !== "failed" && container.attachments > 0;
   if (!delivering) tell();
-  const told = delivering ? within(container.noAttachments(), outputGrace, () => undefined).then(tell) : undefined;
+  const delivered = (): Promise<void> =>
+    outputGrace === undefined
+      ? container.outputDelivered(ATTACHED_OUTPUT_GRACE, ATTACHED_OUTPUT_LIMIT)
+      : within(container.noAttachments(), outputGrace, () => undefined);
+  const told = delivering ? delivered().then(tell) : undefined;
   container.finishing = settleAfter(context, container, record, told)
     .catch((error: unknown) => {
       context.log(`container ${container.name}: after its end: ${error instanceof Error ? error.message : error}`);
@@ -388,7 +390,10 @@ async function endVirtualMachine(context: EngineContext, container: Container): 
       .catch(() => undefined);
   const record = context.view.get(vm);
   if (!record || !isOff(record)) {
-    const off = context.view.waitFor(vm, isOff, POWER_OFF_GRACE, `power-off of ${container.name}`);
+    // A guest whose link is lost waits until it is back: its last writes are on the disk when it goes off by itself.
+    const away = container.session !== undefined && container.session.carriedFor === undefined;
+    const grace = away ? LINK_TIMEOUT + POWER_OFF_GRACE : POWER_OFF_GRACE;
+    const off = context.view.waitFor(vm, isOff, grace, `power-off of ${container.name}`);
     off.catch(() => undefined);
     await acknowledge(context, container, off);
     try {

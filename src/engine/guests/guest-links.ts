@@ -1,9 +1,15 @@
 /** The listening end of the control link: knows which VM a token belongs to and hands each new session to its owner. */
 import { createHash } from "node:crypto";
+import { rm } from "node:fs/promises";
 import type { LinkSession } from "../../link/contract.ts";
 import { pemFingerprint } from "../../link/fingerprint.ts";
 import type { LinkConfiguration } from "../../link/guest-configuration.ts";
-import { listenForTethers } from "../../link/server.ts";
+import { type Concentrator, openConcentrator } from "../../link/serial/concentrator.ts";
+import { listenForTethers, type TetherListener } from "../../link/server.ts";
+import type { SerialPortSpec } from "../../vsphere/contract.ts";
+
+/** What hosts ask the concentrator for. Kept in the hardware of VMs: never to be changed. */
+const SERVICE_URI = "vch-control-link";
 
 /** A VM whose tether may call. */
 export interface GuestOwner {
@@ -12,10 +18,33 @@ export interface GuestOwner {
   connected(session: LinkSession): void;
 }
 
+/**
+ * Which new containers are called over a serial port: those whose networks cannot carry the link, all, or none (then it serves those
+ * that were made before).
+ */
+export type SerialUse = "needed" | "always" | "never";
+
+export interface SerialLinks {
+  readonly use: SerialUse;
+  /** The second serial port of a VM that is called so. */
+  readonly device: SerialPortSpec;
+}
+
+export interface SerialLinkOptions {
+  /** Address and port that the concentrator listens on, and that hosts dial. */
+  host: string;
+  port: number;
+  use: SerialUse;
+  /** Unix socket between concentrator and control link. */
+  socket: string;
+}
+
 export interface GuestLinks {
   /** What tethers need to find and trust this endpoint. */
   readonly configuration: Omit<LinkConfiguration, "token">;
   readonly port: number;
+  /** Set when VMs can be called over a serial port. */
+  readonly serial: SerialLinks | undefined;
   /** Listen on one more address of this machine, on the same port: the gateway of another network. */
   serve(host: string): Promise<{ close(): void }>;
   /** Accept this token until the returned function is called. */
@@ -31,6 +60,9 @@ export interface GuestLinkOptions {
   guestHost?: string;
   certificatePem: string;
   keyPem: string;
+  /** Left out: no serial carrier. */
+  serial?: SerialLinkOptions;
+  log?(message: string): void;
 }
 
 const digest = (token: string): string => createHash("sha256").update(token).digest("hex");
@@ -47,7 +79,18 @@ export async function openGuestLinks(options: GuestLinkOptions): Promise<GuestLi
     authenticate: (token) => owners.get(digest(token)),
     onSession: (id, session) => byId.get(id)?.connected(session),
   });
+  const concentrator = options.serial && (await openSerial(options.serial, listener, options.log));
   return {
+    serial: options.serial && {
+      use: options.serial.use,
+      device: {
+        kind: "network",
+        serviceUri: SERVICE_URI,
+        proxyUri: `telnet://${bracketed(options.serial.host)}:${options.serial.port}`,
+        direction: "client",
+        connected: true,
+      },
+    },
     configuration: {
       carrier: "net",
       endpoints: [`${options.guestHost ?? options.host}:${listener.port}`],
@@ -64,6 +107,27 @@ export async function openGuestLinks(options: GuestLinkOptions): Promise<GuestLi
         if (byId.get(owner.id) === owner) byId.delete(owner.id);
       };
     },
-    close: () => listener.close(),
+    close: async () => {
+      concentrator?.close();
+      await listener.close();
+    },
   };
+}
+
+const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
+
+async function openSerial(
+  { host, port, socket }: SerialLinkOptions,
+  listener: TetherListener,
+  log: (message: string) => void = () => undefined,
+): Promise<Concentrator> {
+  try {
+    // A socket that an endpoint left behind.
+    await rm(socket, { force: true });
+    listener.addSocket(socket);
+    return openConcentrator({ host, port, serviceUri: SERVICE_URI, linkSocket: socket, log });
+  } catch (error) {
+    await listener.close();
+    throw error;
+  }
 }

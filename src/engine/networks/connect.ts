@@ -15,6 +15,7 @@ import {
   adapterOf,
   bindingsOf,
   controlOf,
+  hiddenAdapter,
   gatewayEndpoint,
   hiddenControl,
   makeEndpoint,
@@ -63,14 +64,14 @@ async function addEndpoint(
   const before = container.document;
   const all = { ...before.endpoints, [network.name]: endpoint };
   const endpoints = container.isRunning ? all : renumbered(context, all);
-  const wasHidden = isHidden(before);
+  const hidden = hiddenAdapter(before);
   // A running guest keeps its hidden vNIC: the control link is on it.
-  const control = wasHidden && !container.isRunning ? (controlOf(endpoints) ?? before.control) : before.control;
+  const control = hidden && !container.isRunning ? (controlOf(endpoints) ?? before.control) : before.control;
   const document: ContainerDocument = { ...before, endpoints, control };
   await context.networks.bind(bindingsOf(context, document));
   await change(context, container, document, {
     addNetworkAdapters: [adapterOf(context, network.id, endpoint.macAddress)],
-    ...(control === before.control ? {} : { removeNetworkAdapters: [{ macAddress: before.control.macAddress }] }),
+    ...(hidden && control !== hidden ? { removeNetworkAdapters: [{ macAddress: hidden.macAddress }] } : {}),
   });
   if (!container.isRunning) return;
   try {
@@ -122,14 +123,14 @@ async function removeEndpoint(
   const before = container.document;
   const { [name]: _gone, ...others } = before.endpoints;
   const endpoints = container.isRunning ? others : renumbered(context, others);
-  const carriesControl = before.control.macAddress === endpoint.macAddress;
+  const carriesControl = before.control?.macAddress === endpoint.macAddress;
   const leases: AddressLease[] = [];
   try {
     const control = carriesControl ? (controlOf(endpoints) ?? hiddenControl(context, leases)) : before.control;
     const document: ContainerDocument = { ...before, endpoints, control };
-    const needsVnic = isHidden(document) && control !== before.control;
-    const hidden = needsVnic
-      ? [adapterOf(context, control.networkId ?? context.networks.bridge.id, control.macAddress)]
+    const needed = control === before.control ? undefined : hiddenAdapter(document);
+    const hidden = needed
+      ? [adapterOf(context, needed.networkId ?? context.networks.bridge.id, needed.macAddress)]
       : [];
     const adapters = context.view.get(container.virtualMachine)?.networkAdapters ?? [];
     const gone = adapters.some(({ macAddress }) => macAddress === endpoint.macAddress)
@@ -184,7 +185,8 @@ async function change(
 async function tellGuest(context: EngineContext, container: Container, moves = false): Promise<void> {
   const session = await container.link();
   await session.call("configureNetwork", liveNetwork(context, container));
-  if (!moves) return;
+  // The answer to a session that can be resumed came over the new way, or the old way is given up already.
+  if (!moves || session.id !== undefined) return;
   const over = await Promise.race([session.closed.then(() => true), Bun.sleep(CONTROL_MOVE_TIMEOUT).then(() => false)]);
   if (!over) session.close("the network of the control link is disconnected");
   await container.link();
@@ -198,9 +200,6 @@ async function movePorts(context: EngineContext, container: Container, before: C
   await context.networks.withdraw(container.id);
   container.published = now ? await context.networks.publish(now.networkId, publishingEndpoint(container, now)) : [];
 }
-
-const isHidden = ({ endpoints, control }: ContainerDocument): boolean =>
-  !Object.values(endpoints).some(({ macAddress }) => macAddress === control.macAddress);
 
 async function refuseUnfit(container: Container): Promise<void> {
   await container.finishing;

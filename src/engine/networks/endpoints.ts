@@ -1,7 +1,7 @@
 /** A container's places on networks: which it asks for, and making them. */
 import type { AddressLease } from "../../network/contract.ts";
 import type { NetworkAdapterSpec } from "../../vsphere/contract.ts";
-import type { ContainerDocument, EndpointRecord } from "../containers/document.ts";
+import type { ContainerDocument, ControlAdapter, EndpointRecord } from "../containers/document.ts";
 import type { ContainerTable } from "../containers/table.ts";
 import type { InfrastructureContext } from "../context.ts";
 import type { ContainerConfig, ContainerCreateBody, HostConfig } from "../contract.ts";
@@ -70,11 +70,14 @@ function checkWanted(network: NetworkRecord, given: EndpointSettings): void {
 /** Endpoints that were made, with their addresses held until `release`. */
 export interface MadeEndpoints {
   endpoints: Record<string, EndpointRecord>;
-  control: ContainerDocument["control"];
+  control: ControlAdapter | undefined;
   release(): void;
 }
 
-/** Leases addresses and chooses MACs; all or none. A container without networks gets a hidden vNIC for the control link. */
+/**
+ * Leases addresses and chooses MACs; all or none. A container whose networks cannot carry the control link is called over a serial
+ * port; where there is no serial carrier it gets a hidden vNIC.
+ */
 export function makeEndpoints(context: InfrastructureContext, wanted: readonly WantedEndpoint[]): MadeEndpoints {
   const leases: AddressLease[] = [];
   const release = (): void => {
@@ -86,7 +89,10 @@ export function makeEndpoints(context: InfrastructureContext, wanted: readonly W
       const endpoint = makeEndpoint(context, network, given, Object.values(endpoints), leases);
       endpoints[network.name] = endpoint;
     }
-    return { endpoints, control: controlOf(endpoints) ?? hiddenControl(context, leases), release };
+    const use = context.links.serial?.use ?? "never";
+    const overNetwork = use === "always" ? undefined : controlOf(endpoints);
+    const control = overNetwork ?? (use === "never" ? hiddenControl(context, leases) : undefined);
+    return { endpoints, control, release };
   } catch (error) {
     release();
     throw error;
@@ -137,13 +143,13 @@ export function makeEndpoint(
 }
 
 /** The control link goes over the first network. */
-export function controlOf(endpoints: Record<string, EndpointRecord>): ContainerDocument["control"] | undefined {
+export function controlOf(endpoints: Record<string, EndpointRecord>): ControlAdapter | undefined {
   const [first] = Object.values(endpoints);
   return first && { macAddress: first.macAddress, address: first.address, networkId: first.networkId };
 }
 
 /** A vNIC on the default bridge that only the tether uses. */
-export function hiddenControl(context: InfrastructureContext, leases: AddressLease[]): ContainerDocument["control"] {
+export function hiddenControl(context: InfrastructureContext, leases: AddressLease[]): ControlAdapter {
   const lease = context.networks.lease(context.networks.bridge);
   leases.push(lease);
   return {
@@ -203,11 +209,18 @@ export function adaptersOf(
 ): NetworkAdapterSpec[] {
   const records = Object.values(endpoints);
   const adapters = records.map((endpoint) => adapterOf(context, endpoint.networkId, endpoint.macAddress));
-  const isHidden = !records.some(({ macAddress }) => macAddress === control.macAddress);
-  return isHidden
-    ? [adapterOf(context, control.networkId ?? context.networks.bridge.id, control.macAddress), ...adapters]
+  const hidden = hiddenAdapter({ endpoints, control });
+  return hidden
+    ? [adapterOf(context, hidden.networkId ?? context.networks.bridge.id, hidden.macAddress), ...adapters]
     : adapters;
 }
+
+/** The vNIC of the control link, when it is none of the container's networks'. */
+export const hiddenAdapter = ({
+  endpoints,
+  control,
+}: Pick<ContainerDocument, "endpoints" | "control">): ControlAdapter | undefined =>
+  Object.values(endpoints).some(({ macAddress }) => macAddress === control?.macAddress) ? undefined : control;
 
 export function adapterOf(context: InfrastructureContext, networkId: string, macAddress: string): NetworkAdapterSpec {
   const network = context.networks.byId(networkId);
@@ -255,8 +268,9 @@ export function bindingsOf(
       macAddress: endpoint.macAddress,
     })),
   );
-  if (places.some(({ macAddress }) => macAddress === control.macAddress)) return places;
-  const { macAddress, address, networkId = networks.bridge.id } = control;
+  const hidden = hiddenAdapter({ endpoints, control });
+  if (hidden === undefined) return places;
+  const { macAddress, address, networkId = networks.bridge.id } = hidden;
   return [{ macAddress, address, networkId }, ...places];
 }
 
@@ -264,7 +278,8 @@ export function bindingsOf(
 export function* addressesOn(table: ContainerTable, networkId: string): Generator<string> {
   for (const { document } of table.all()) {
     // Documents without a network's id are of a time when there was one network.
-    if ((document.control.networkId ?? networkId) === networkId) yield document.control.address;
+    const { control } = document;
+    if (control && (control.networkId ?? networkId) === networkId) yield control.address;
     for (const endpoint of Object.values(document.endpoints))
       if (endpoint.networkId === networkId) yield* addressesOf(endpoint);
   }

@@ -20,7 +20,7 @@ export async function detachStopped(context: EngineContext, network: NetworkReco
 /** A vNIC that the container's document does not know: a connect or disconnect was cut off. */
 export async function removeSurplus(context: EngineContext, container: Container): Promise<void> {
   const { endpoints, control } = container.document;
-  const known = new Set([control.macAddress, ...Object.values(endpoints).map(({ macAddress }) => macAddress)]);
+  const known = new Set([control?.macAddress, ...Object.values(endpoints).map(({ macAddress }) => macAddress)]);
   const adapters = context.view.get(container.virtualMachine)?.networkAdapters ?? [];
   await removeAdapters(
     context,

@@ -5,6 +5,7 @@ import type { BridgeNetwork, BridgeNetworkOptions, PublishedPort } from "../../n
 import { assembleEngine, type EngineParts } from "../assemble.ts";
 import type { Engine, Images } from "../contract.ts";
 import { notFound, notImplemented } from "../errors.ts";
+import type { GuestLinks, SerialUse } from "../guests/guest-links.ts";
 import type { BuildSteps, ImageRuntimeConfig, StoredImage } from "../images/contract.ts";
 import { bootTethers, type Owners, type TetherBehaviour } from "./fake-tether.ts";
 import { FakeVSphere } from "./fake-vsphere.ts";
@@ -24,7 +25,12 @@ export interface Fixture {
 
 export async function openEngine(
   vsphere = new FakeVSphere(),
-  options: { reports?: TetherBehaviour["reports"]; image?: ImageRuntimeConfig; containerLimit?: number } = {},
+  options: {
+    reports?: TetherBehaviour["reports"];
+    image?: ImageRuntimeConfig;
+    containerLimit?: number;
+    serial?: SerialUse;
+  } = {},
 ): Promise<Fixture> {
   const owners: Owners = new Map();
   const logged: string[] = [];
@@ -44,7 +50,7 @@ export async function openEngine(
       build: { version: "0", commit: "", built: "" },
       log: (message) => logged.push(message),
     },
-    fakeParts(owners, options.image ?? { Cmd: ["true"] }),
+    fakeParts(owners, options.image ?? { Cmd: ["true"] }, LEAF, options.serial && serialLinks(options.serial)),
   );
   const actions: string[] = [];
   const leaving = new AbortController();
@@ -65,14 +71,31 @@ export async function openEngine(
   };
 }
 
+const serialLinks = (use: SerialUse): GuestLinks["serial"] => ({
+  use,
+  device: {
+    kind: "network",
+    serviceUri: "vch-control-link",
+    proxyUri: `telnet://${GATEWAY}:2378`,
+    direction: "client",
+    connected: true,
+  },
+});
+
 /** Everything around an engine but its vSphere. `leaf` is the disk of the only image, `busybox`. */
-export function fakeParts(owners: Owners, config: ImageRuntimeConfig, leaf = LEAF): EngineParts {
+export function fakeParts(
+  owners: Owners,
+  config: ImageRuntimeConfig,
+  leaf = LEAF,
+  serial?: GuestLinks["serial"],
+): EngineParts {
   return {
     openBridgeNetwork: async (options) => fakeBridge(options),
     removeBridgeNetwork: async () => undefined,
     openGuestLinks: async () => ({
       configuration: { carrier: "net", endpoints: [`${GATEWAY}:2377`], serverFingerprint: "00" },
       port: 2377,
+      serial,
       serve: async () => ({ close: () => undefined }),
       expect: (token, owner) => {
         owners.set(token, owner);

@@ -44,6 +44,14 @@ export interface MachineSerialPort {
   connected: boolean;
 }
 
+/** A serial port that goes through a virtual serial port concentrator. */
+export type ProxiedSerialPort = MachineSerialPort & {
+  backing: { kind: "network"; serviceUri: string; proxyUri: string; direction: "client" | "server" };
+};
+
+export const isProxied = (port: MachineSerialPort): port is ProxiedSerialPort =>
+  port.backing.kind === "network" && port.backing.proxyUri !== undefined;
+
 export interface MachineDefinition {
   /** Inventory id, for example `vm-12`; names run files, bridge ports and the process. */
   id: string;
@@ -105,6 +113,10 @@ export interface RunningMachine {
   unplugNetworkAdapter(key: number): Promise<void>;
   setLink(key: number, connected: boolean): Promise<void>;
   changeMedium(key: number, file: string | undefined): Promise<void>;
+  /** Plugs a proxied serial port in or out, or into another proxy. Other ports cannot change while the machine runs. */
+  changeSerialPort(port: MachineSerialPort): Promise<void>;
+  /** The machine counts as on another host from now on: connections of its host are handed over. Never rejects. */
+  hostChanged(): Promise<void>;
   /** Counters for performance metrics. */
   counters(): Promise<MachineCounters>;
 }

@@ -26,6 +26,7 @@ import { qemuError } from "./qemu/qemu-error.ts";
 import type { QemuVersion } from "./qemu/version.ts";
 import { QmpClient } from "./qmp/qmp-client.ts";
 import { RpciServer } from "./rpci-server.ts";
+import { ProxiedPorts } from "./serial/proxied-ports.ts";
 import { openStateFile } from "./state-file.ts";
 import { VmwareLog } from "./vmware-log.ts";
 
@@ -154,12 +155,19 @@ export class QemuHypervisor implements Hypervisor {
     const { qmp, record } = qemu;
     if (definition.cpuLimitMhz > 0)
       await limitCpu(this.#network.prefix, definition.id, record.pid, definition.cpuLimitMhz);
-    const [rpci] = await Promise.all([
+    const [rpci, serialPorts] = await Promise.all([
       RpciServer.connect(files.rpciSocket, this.options.events.guestInfo(definition.id)),
+      ProxiedPorts.open(definition, files, (message) => log.write(message)),
       this.#attachAdapters(definition, qmp),
       resuming ? this.#load(qmp) : undefined,
     ]);
-    const machine = this.#machine(definition, files, log, { record, qmp, rpci, exited: qemu.exited });
+    const machine = this.#machine(definition, files, log, {
+      record,
+      qmp,
+      rpci,
+      serialPorts,
+      exited: qemu.exited,
+    });
     try {
       await qmp.execute("cont");
     } catch (error) {
@@ -199,7 +207,13 @@ export class QemuHypervisor implements Hypervisor {
     definition: MachineDefinition,
     files: RunFiles,
     log: VmwareLog,
-    process: { record: ProcessRecord; qmp: QmpClient; rpci: RpciServer; exited?: Promise<void> },
+    process: {
+      record: ProcessRecord;
+      qmp: QmpClient;
+      rpci: RpciServer;
+      serialPorts: ProxiedPorts;
+      exited?: Promise<void>;
+    },
   ): QemuMachine {
     const { id } = definition;
     const machine: QemuMachine = new QemuMachine({
@@ -255,12 +269,10 @@ export class QemuHypervisor implements Hypervisor {
       const { status } = (await qmp.execute("query-status")) as { status: string };
       if (status === "prelaunch" || status === "inmigrate") throw new Error("its start was interrupted");
       const rpci = await RpciServer.connect(files.rpciSocket, this.options.events.guestInfo(id));
+      const log = new VmwareLog(definition.directory, this.options.log);
+      const serialPorts = await ProxiedPorts.open(definition, files, (message) => log.write(message));
       await this.#attachAdapters(definition, qmp);
-      const machine = this.#machine(definition, files, new VmwareLog(definition.directory, this.options.log), {
-        record,
-        qmp,
-        rpci,
-      });
+      const machine = this.#machine(definition, files, log, { record, qmp, rpci, serialPorts });
       if (status !== "running") {
         try {
           // Out of space: the write is tried again, and when it fails again, that is told as the first time.

@@ -1,11 +1,13 @@
 /** One machine that runs under QEMU. */
 import {
   HypervisorError,
+  isProxied,
   type MachineCdrom,
   type MachineCounters,
   type MachineDefinition,
   type MachineDisk,
   type MachineNetworkAdapter,
+  type MachineSerialPort,
   type MachineState,
   type RunningMachine,
 } from "./contract.ts";
@@ -20,6 +22,7 @@ import { adapterDevice, diskDevice, type RunFiles } from "./qemu/naming.ts";
 import { lastLines } from "./qemu/qemu-error.ts";
 import type { QmpClient, QmpEvent } from "./qmp/qmp-client.ts";
 import type { RpciServer } from "./rpci-server.ts";
+import type { ProxiedPorts } from "./serial/proxied-ports.ts";
 import { receiveState, type StateHeader } from "./state-file.ts";
 import type { VmwareLog } from "./vmware-log.ts";
 
@@ -35,6 +38,7 @@ export interface MachineParts {
   record: ProcessRecord;
   qmp: QmpClient;
   rpci: RpciServer;
+  serialPorts: ProxiedPorts;
   network: HostNetwork;
   log: VmwareLog;
   stateHeader: StateHeader;
@@ -90,6 +94,7 @@ export class QemuMachine implements RunningMachine {
   detach(): void {
     this.#detached = true;
     this.#parts.rpci.close();
+    this.#parts.serialPorts.close();
     this.#parts.qmp.close();
   }
 
@@ -253,6 +258,19 @@ export class QemuMachine implements RunningMachine {
     });
   }
 
+  async changeSerialPort(port: MachineSerialPort): Promise<void> {
+    if (!isProxied(port) || !this.#parts.serialPorts.use(port))
+      throw new HypervisorError(
+        "GenericVmConfigFault",
+        "the lab changes a serial port of a running VM only when it goes through a concentrator, before and after",
+      );
+    this.#parts.log.write(`Serial port ${port.key} ${port.connected ? "connected" : "disconnected"}`);
+  }
+
+  async hostChanged(): Promise<void> {
+    await this.#parts.serialPorts.move();
+  }
+
   async counters(): Promise<MachineCounters> {
     const { record, qmp, tapOf } = this.#parts;
     const [usage, answer, networkAdapters] = await Promise.all([
@@ -344,8 +362,9 @@ export class QemuMachine implements RunningMachine {
   async #finish(): Promise<void> {
     if (this.#detached || this.#state !== "running") return;
     this.#state = this.#suspending ? "suspended" : "stopped";
-    const { rpci, qmp, cleanUp, readLog, log, stopped } = this.#parts;
+    const { rpci, serialPorts, qmp, cleanUp, readLog, log, stopped } = this.#parts;
     rpci.close();
+    serialPorts.close();
     qmp.close();
     const output = lastLines(await readLog());
     await cleanUp();

@@ -198,7 +198,7 @@ export async function adoptRunning(context: LabContext): Promise<void> {
     const { folder, path } = vm.home;
     const directory = await folder.resolve(path);
     definitions.push(
-      await machineDefinition(vm.reference.value, directory, vm.configuration, context.inventory.resolve),
+      await machineDefinition(vm.reference.value, directory, vm.configuration, context.inventory.resolve, true),
     );
   }
   const running = new Map((await context.hypervisor.adopt(definitions)).map((machine) => [machine.id, machine]));

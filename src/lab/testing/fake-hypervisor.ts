@@ -3,6 +3,7 @@ import type {
   MachineDefinition,
   MachineEvents,
   MachineState,
+  MachineSerialPort,
   RunningMachine,
 } from "../hypervisor/contract.ts";
 import { HypervisorError } from "../hypervisor/contract.ts";
@@ -50,6 +51,14 @@ export class FakeMachine implements RunningMachine {
   async plugDisk(disk: { key: number; file: string }): Promise<void> {
     if (this.owner.refusePlug) throw new HypervisorError("GenericVmConfigFault", "the machine refuses the device");
     this.plugged.add(disk.key);
+  }
+  readonly serialPorts: MachineSerialPort[] = [];
+  async changeSerialPort(port: MachineSerialPort): Promise<void> {
+    this.serialPorts.push(port);
+  }
+  hostChanges = 0;
+  async hostChanged(): Promise<void> {
+    this.hostChanges++;
   }
   async unplugDisk(key: number): Promise<void> {
     this.plugged.delete(key);

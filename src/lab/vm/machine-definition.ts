@@ -11,6 +11,8 @@ export async function machineDefinition(
   directory: string,
   configuration: Configuration,
   resolve: Resolve,
+  /** It runs already: what was plugged in or out since its start counts. */
+  running = false,
 ): Promise<MachineDefinition> {
   const { devices } = configuration;
   const of = <K extends Device["kind"]>(kind: K) =>
@@ -28,7 +30,9 @@ export async function machineDefinition(
     disks: await Promise.all(of("disk").map((disk) => machineDisk(disk, devices, resolve))),
     cdroms: await Promise.all(of("cdrom").map((drive) => machineCdrom(drive, devices, resolve))),
     networkAdapters: of("nic").map((adapter) => machineNetworkAdapter(adapter, adapter.startConnected)),
-    serialPorts: await Promise.all(of("serial").map((port) => machineSerialPort(port, resolve))),
+    serialPorts: await Promise.all(
+      of("serial").map((port) => machineSerialPort(port, running ? port.connected : port.startConnected, resolve)),
+    ),
   };
 }
 
@@ -66,8 +70,8 @@ export const machineNetworkAdapter = (adapter: NetworkAdapter, connected: boolea
   connected,
 });
 
-async function machineSerialPort(port: SerialPort, resolve: Resolve) {
+export async function machineSerialPort(port: SerialPort, connected: boolean, resolve: Resolve) {
   const backing =
     port.backing.kind === "file" ? { kind: "file" as const, file: await resolve(port.backing.path) } : port.backing;
-  return { key: port.key, unit: port.unit, backing, connected: port.startConnected };
+  return { key: port.key, unit: port.unit, backing, connected };
 }

@@ -5,12 +5,12 @@ import { missingOn } from "../inventory/placement.ts";
 import { type DataObject, isDataObject } from "../model/data.ts";
 import { applySettings, refuseOfflineSettings, refuseUnknownSettings } from "./config-spec.ts";
 import { type Configuration, changeVersion } from "./configuration.ts";
-import type { Device } from "./device/device.ts";
+import type { Device, SerialPort } from "./device/device.ts";
 import { planDeviceChanges } from "./device/device-changes.ts";
 import { deviceEnvironment } from "./device-environment.ts";
 import { makeDiskFiles, removeDiskFiles } from "./disk-files.ts";
 import { extraConfigChanges, isGuestInfo, mergeEntries } from "./extra-config.ts";
-import { machineDisk, machineNetworkAdapter } from "./machine-definition.ts";
+import { machineDisk, machineNetworkAdapter, machineSerialPort } from "./machine-definition.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 
 /** ReconfigVM: everything of the spec or nothing. */
@@ -149,6 +149,9 @@ function replaced(device: Device, other: Device | undefined): boolean {
   return false;
 }
 
+const goesThroughProxy = ({ backing }: SerialPort): boolean =>
+  backing.kind === "network" && backing.proxyUri !== undefined;
+
 /** Changes of a device that stays in its place: link state, medium. */
 async function adjust(
   machine: RunningMachine,
@@ -181,11 +184,17 @@ async function adjust(
       existingState: "poweredOn",
     });
   }
-  const serial = before?.kind === "serial" && after.kind === "serial";
-  if (serial && !Bun.deepEquals({ ...before, startConnected: after.startConnected }, after)) {
-    throw new LabFault("InvalidPowerState", "The lab changes a serial port only while the VM is powered off.", {
-      requestedState: "poweredOff",
-      existingState: "poweredOn",
-    });
+  if (before?.kind !== "serial" || after.kind !== "serial") return;
+  if (Bun.deepEquals({ ...before, startConnected: after.startConnected }, after)) return;
+  if (!goesThroughProxy(before) || !goesThroughProxy(after)) {
+    throw new LabFault(
+      "InvalidPowerState",
+      "The lab changes a serial port of a running VM only when it goes through a concentrator (proxyURI), before and after.",
+      { requestedState: "poweredOff", existingState: "poweredOn" },
+    );
   }
+  const change = async (port: SerialPort): Promise<void> =>
+    machine.changeSerialPort(await machineSerialPort(port, port.connected, resolve));
+  await change(after);
+  undo.push(() => change(before));
 }

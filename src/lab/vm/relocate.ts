@@ -32,6 +32,7 @@ export async function relocate(vm: VirtualMachine, spec: DataObject): Promise<vo
   const host = chooseHost(context, placement, vm.vmPathName, vm.configuration);
   context.inventory.place(vm, { pool: placement.pool, host });
   await context.store.save();
+  if (host !== before) await vm.machine?.hostChanged();
   const type = vm.powerState === "poweredOn" && host !== before ? "VmMigratedEvent" : "VmRelocatedEvent";
   const message =
     host === before ? `Relocated ${vm.name} on ${host.name}` : `${vm.name} moved from ${before.name} to ${host.name}`;

@@ -168,6 +168,10 @@ describe("serial ports", () => {
       { kind: "network", serviceUri: "telnet://:2001", direction: "server" },
       "socket,id=serial-9000,host=0.0.0.0,port=2001,server=on,wait=off,telnet=on,nodelay=on",
     ],
+    [
+      { kind: "network", serviceUri: "vch", proxyUri: "telnet://p:1", direction: "client" },
+      "socket,id=serial-9000,path=/run/lab/vm-12/s9000.sock,server=on,wait=off",
+    ],
   ] as const)("%j", (backing, chardev) => {
     expect(serial(backing)).toBe(chardev);
   });
@@ -184,7 +188,7 @@ describe("serial ports", () => {
   test.each([
     [{ serviceUri: "unix:///a", direction: "client" }, "not supported"],
     [{ serviceUri: "tcp://:99", direction: "client" }, "names no host"],
-    [{ serviceUri: "tcp://h:99", proxyUri: "telnet://p:1", direction: "client" }, "concentrator"],
+    [{ serviceUri: "vch", proxyUri: "tcp://p:1", direction: "client" }, "use telnet://host:port"],
   ] as const)("%j is refused", (backing, message) => {
     expect(() => serial({ kind: "network", ...backing })).toThrow(message);
   });

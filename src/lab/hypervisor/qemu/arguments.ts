@@ -1,6 +1,7 @@
 /** From a machine's definition to QEMU's command line. Pure: files and networks are prepared by the caller. */
 import type { MachineDefinition, MachineDisk, MachineNetworkAdapter, MachineSerialPort } from "../contract.ts";
-import { HypervisorError } from "../contract.ts";
+import { HypervisorError, isProxied } from "../contract.ts";
+import { proxyAddress } from "../serial/proxy-connection.ts";
 import {
   type DiskImages,
   diskBlockNode,
@@ -316,13 +317,23 @@ function networkChardev(id: string, port: MachineSerialPort, version: readonly [
   });
 }
 
+function checkProxy(uri: string): void {
+  try {
+    proxyAddress(uri);
+  } catch (error) {
+    refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
 function serialChardev(port: MachineSerialPort, context: LaunchContext): string {
   const id = `serial-${port.key}`;
+  if (isProxied(port)) {
+    // Connected or not: the lab plugs it in and out while the machine runs.
+    checkProxy(port.backing.proxyUri);
+    return option("socket", { id, path: context.files.serialSocket(port.key), server: true, wait: false });
+  }
   if (!port.connected || port.backing.kind === "none") return option("null", { id });
   if (port.backing.kind === "file") return option("file", { id, path: port.backing.file, append: true });
-  if (port.backing.proxyUri !== undefined) {
-    refuse("the lab has no serial port concentrator support; give the serial port a service URI without a proxy URI");
-  }
   return networkChardev(id, port, context.qemuVersion);
 }
 

@@ -49,6 +49,8 @@ export interface RunFiles {
   /** QMP, dialled by QEMU when it starts: tells without polling that it is up. */
   startSocket: string;
   rpciSocket: string;
+  /** Of a serial port whose bytes the lab carries, by its key. */
+  serialSocket(key: number): string;
   migrationSocket: string;
   pidFile: string;
   processFile: string;
@@ -62,6 +64,7 @@ export function runFiles(runDirectory: string, id: string): RunFiles {
     qmpSocket: `${directory}/qmp.sock`,
     startSocket: `${directory}/start.sock`,
     rpciSocket: `${directory}/rpci.sock`,
+    serialSocket: (key) => `${directory}/s${key}.sock`,
     migrationSocket: `${directory}/migrate.sock`,
     pidFile: `${directory}/pid`,
     processFile: `${directory}/process.json`,

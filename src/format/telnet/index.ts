@@ -1,0 +1,3 @@
+export * from "./options.ts";
+export * from "./telnet.ts";
+export * from "./vmware-extension.ts";
