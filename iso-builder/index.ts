@@ -30,6 +30,8 @@ export type { BuiltIso, IsoBuildOptions } from "./options";
 const MAX_KERNEL_IMAGE = 96 * 1024 ** 2;
 const MAX_CERTIFICATES = 4 * 1024 ** 2;
 const PACKAGES_AT_ONCE = 2;
+/** So that some of a large file is written while the next of it is hashed. */
+const HASHED_AT_ONCE = 4 * 1024 ** 2;
 
 /**
  * Builds the bootstrap ISO of container VMs. Needs no root and runs no other program; the same inputs give the same
@@ -266,12 +268,16 @@ async function writeFile(path: string, stream: AsyncIterable<Uint8Array>): Promi
   const hash = new Bun.CryptoHasher("sha256");
   async function* hashed() {
     for await (const chunk of stream) {
-      hash.update(chunk);
-      yield chunk;
+      for (let at = 0; at < chunk.length; at += HASHED_AT_ONCE) {
+        const piece = chunk.subarray(at, at + HASHED_AT_ONCE);
+        hash.update(piece);
+        yield piece;
+      }
     }
   }
   try {
-    await writeStream(partial, hashed());
+    // Contents in memory and of files stay as they are.
+    await writeStream(partial, hashed(), true);
     await rename(partial, path);
   } catch (error) {
     await rm(partial, { force: true });

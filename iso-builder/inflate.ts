@@ -64,6 +64,8 @@ export class Inflater implements Disposable {
   }
 
   async *#xz(source: AsyncIterable<Uint8Array>, limit: number): AsyncGenerator<Uint8Array, void, undefined> {
+    // They start while the first block is read.
+    while (!this.#isEnded && this.#idle.length + this.#busy.size < this.#size) this.#idle.push(this.#start());
     const ahead: Promise<Uint8Array>[] = [];
     let total = 0;
     const counted = (length: number): void => {

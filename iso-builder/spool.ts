@@ -66,8 +66,11 @@ export class Spool {
 /** Small pieces are written together. */
 const WRITE_SIZE = 1024 ** 2;
 
-/** Writes a new file; the next bytes are made while the last ones are written. */
-export async function writeStream(path: string, body: AsyncIterable<Uint8Array>): Promise<void> {
+/**
+ * Writes a new file; the next bytes are made while the last ones are written.
+ * @param isStable whether chunks stay as they are when the next one is asked for
+ */
+export async function writeStream(path: string, body: AsyncIterable<Uint8Array>, isStable = false): Promise<void> {
   const file = await open(path, "w");
   let writing: Promise<unknown> = Promise.resolve();
   try {
@@ -87,8 +90,7 @@ export async function writeStream(path: string, body: AsyncIterable<Uint8Array>)
       }
       if (chunk.length >= WRITE_SIZE) {
         await write(chunk);
-        // The source may reuse its chunk.
-        await writing;
+        if (!isStable) await writing;
       } else {
         buffer.set(chunk, filled);
         filled += chunk.length;
