@@ -14,6 +14,8 @@ export const RETRY_LONGEST_PAUSE = 30_000;
  * come back is not counted.
  */
 export const ATTACHED_OUTPUT_GRACE = 10_000;
+/** The same of a guest that calls over a serial port. */
+export const ATTACHED_OUTPUT_GRACE_SERIAL = 30_000;
 /** The longest that attached clients may hold up the news of a run's end in all. */
 export const ATTACHED_OUTPUT_LIMIT = 180_000;
 /** VMs that boot at the same time, for each CPU of the hosts and at least; the others queue. */

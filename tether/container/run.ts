@@ -13,9 +13,14 @@ import { Container } from "./container.ts";
 
 /** Milliseconds after which a container VM tells its address. */
 const ADDRESS_DELAY = 1000;
-/** Milliseconds to wait for the control link after the process has ended, with and without a client that wants its output. */
-const LINK_LIMIT_ATTACHED = 10_000;
-const LINK_LIMIT = 3_000;
+/**
+ * Milliseconds to wait for the control link after the process has ended, with and without a client that wants its output, by the carrier
+ * of the link: over a serial port the handshake takes its time.
+ */
+const LINK_LIMITS = {
+  net: { attached: 10_000, unattached: 3_000 },
+  serial: { attached: 30_000, unattached: 10_000 },
+};
 /** Milliseconds to wait for the engine to have stored the exit state, and for an expected client to attach. */
 const ACKNOWLEDGE_LIMIT = 10_000;
 /** Milliseconds for the last answer to leave the VM, by the carrier of the link. */
@@ -149,9 +154,10 @@ const waitUntilTold = async (
   acknowledged: Promise<void>,
 ): Promise<void> => {
   const { awaitAttach, link } = configuration;
+  const limits = LINK_LIMITS[link.carrier];
   const reported = container?.state.update({}) ?? Promise.resolve();
   if (link.carrier === "serial" || link.endpoints.length > 0) {
-    await Promise.race([connection.linked, acknowledged, delay(awaitAttach ? LINK_LIMIT_ATTACHED : LINK_LIMIT)]);
+    await Promise.race([connection.linked, acknowledged, delay(awaitAttach ? limits.attached : limits.unattached)]);
     if (connection.isLinked) {
       await acknowledgedOver(connection, acknowledged);
       await delay(FAREWELL[link.carrier]);

@@ -11,6 +11,7 @@ import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/c
 import type { EngineContext } from "../context.ts";
 import {
   ATTACHED_OUTPUT_GRACE,
+  ATTACHED_OUTPUT_GRACE_SERIAL,
   ATTACHED_OUTPUT_LIMIT,
   HEALTH_LOG_LENGTH,
   HEALTH_OUTPUT_LENGTH,
@@ -333,7 +334,7 @@ export function finish(context: EngineContext, container: Container, end: RunRec
   if (!delivering) tell();
   const delivered = (): Promise<void> =>
     outputGrace === undefined
-      ? container.outputDelivered(ATTACHED_OUTPUT_GRACE, ATTACHED_OUTPUT_LIMIT)
+      ? container.outputDelivered(patience(container), ATTACHED_OUTPUT_LIMIT)
       : within(container.noAttachments(), outputGrace, () => undefined);
   const told = delivering ? delivered().then(tell) : undefined;
   container.finishing = settleAfter(context, container, record, told)
@@ -348,6 +349,9 @@ export function finish(context: EngineContext, container: Container, end: RunRec
   container.wake();
   if (starting && end.status === "failed") starting.resolve(container.guest ?? failedState(record));
 }
+
+const patience = ({ document }: Container): number =>
+  document.control === undefined ? ATTACHED_OUTPUT_GRACE_SERIAL : ATTACHED_OUTPUT_GRACE;
 
 const failedState = (run: RunRecord): GuestState => ({
   version: 1,

@@ -128,6 +128,8 @@ async function openSerial(
     return openConcentrator({ host, port, serviceUri: SERVICE_URI, linkSocket: socket, log });
   } catch (error) {
     await listener.close();
-    throw error;
+    throw new Error(
+      `cannot listen for serial ports on ${host}:${port}: ${error instanceof Error ? error.message : error}. Name another address with vch up --serial-address`,
+    );
   }
 }
