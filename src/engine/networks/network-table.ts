@@ -141,6 +141,7 @@ export class NetworkTable {
   create(body: Parameters<typeof checkNetwork>[0]): Promise<NetworkRecord> {
     const wish = checkNetwork(body);
     return this.#queue.run(async () => {
+      await this.#eraseLeftovers();
       const record = this.#plan(wish);
       this.#records.set(record.id, record);
       try {
@@ -177,6 +178,16 @@ export class NetworkTable {
       }
       await this.#erase(removing);
     });
+  }
+
+  /** What could not be taken away when it failed, because vSphere was away, goes before the next network comes. */
+  async #eraseLeftovers(): Promise<void> {
+    for (const record of [...this.#records.values()].filter(({ status }) => status !== "ready"))
+      try {
+        await this.#erase(record);
+      } catch (error) {
+        this.#options.log(`network ${record.name}: ${error instanceof Error ? error.message : error}`);
+      }
   }
 
   #plan(wish: NetworkWish): NetworkRecord {

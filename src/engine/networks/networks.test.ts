@@ -105,6 +105,28 @@ test("a create that is cut off at any step leaves nothing at the next start", as
   }
 });
 
+test("what a failed create or remove left behind goes before the next network comes", async () => {
+  const vsphere = new FakeVSphere();
+  const { engine } = await engineOver(vsphere);
+  const away = (from: string): void => {
+    vsphere.before = (step) => {
+      if (step === from) away("");
+      if (from === "") throw new Error("gone");
+    };
+  };
+  away("addPortGroup");
+  await expect(engine.networks.create({ Name: "blue" })).rejects.toThrow("gone");
+  vsphere.before = () => undefined;
+  await engine.networks.create({ Name: "blue" });
+  away("removePortGroup");
+  await expect(engine.networks.remove("blue")).rejects.toThrow("gone");
+  vsphere.before = () => undefined;
+  expect((await engine.networks.list(filters())).map(({ Name }) => Name)).toEqual(["bridge", "none", "host"]);
+  const { Id } = await engine.networks.create({ Name: "blue" });
+  expect([...vsphere.portGroups]).toEqual(["bridge", `test-blue-${Id.slice(0, 12)}`]);
+  expect([...vsphere.content.keys()].filter((path) => path.includes("/networks/"))).toHaveLength(1);
+});
+
 test("a container on several networks has a vNIC on each, its default route on one", async () => {
   const vsphere = new FakeVSphere();
   const { engine } = await engineOver(vsphere);
