@@ -1,7 +1,9 @@
 /** Clients that we did not write, each with a session of its own against the environment of tests/e2e. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BUSYBOX, docker, REGISTRY, type Result, removeContainers, run, uniqueName } from "../e2e/docker.ts";
+import { checkShop, shopFile } from "../e2e/shop.ts";
 
 const CLIENTS = join(
   process.env.VCH_TEST_CACHE ?? join(process.env.XDG_CACHE_HOME ?? `${process.env.HOME}/.cache`, "vch-tests"),
@@ -121,6 +123,29 @@ test(
   "docker compose 2",
   async () => {
     await composeSession([join(CLIENTS, "cli-plugins/docker-compose")], {});
+  },
+  SESSION_MILLISECONDS,
+);
+
+/** Compose 1 has the same project in tests/e2e/compose.test.ts. */
+const SHOP_PORT = 18391;
+
+test(
+  "docker compose 2: two networks, an alias, two replicas behind a proxy, and a database, by their names",
+  async () => {
+    const project = prefix("shop").replaceAll("-", "");
+    const file = join(CLIENTS, `${project}.yaml`);
+    await Bun.write(file, shopFile(SHOP_PORT));
+    const compose = (...words: string[]): Promise<Result> =>
+      session([join(CLIENTS, "cli-plugins/docker-compose"), "-p", project, "-f", file, ...words]);
+    try {
+      await checkShop(compose, SHOP_PORT);
+    } finally {
+      await compose("kill");
+      expect(await compose("down", "-v")).toMatchObject({ code: 0 });
+      await rm(file);
+    }
+    expect((await docker(["network", "ls", "-q", "--filter", `name=${project}`])).stdout).toBe("");
   },
   SESSION_MILLISECONDS,
 );
