@@ -85,7 +85,8 @@ export class StateReport {
 
   /** The guest's address as VMware Tools tell it: vSphere clients show it with the VM. After what else is to be told; never rejects. */
   tellAddress(interfaces: readonly InterfaceConfiguration[]): void {
-    const address = interfaces.find(({ hidden }) => hidden !== true)?.addresses[0]?.address;
+    const first = interfaces.find(({ hidden }) => hidden !== true);
+    const address = first?.addresses[0]?.address ?? this.#state.leases?.find(({ mac }) => mac === first?.mac)?.address;
     if (address === undefined) return;
     this.#sending = this.#sending.then(async () => {
       const failure = await this.#guestInfo.set(ADDRESS_KEY, address);

@@ -19,6 +19,7 @@ export function labCommand(): Command {
       "a further datastore, on all hosts unless some are named (repeatable)",
       collect(parseDatastore),
     )
+    .option("--port-group <name>", "a further port group (repeatable)", collect(String))
     .addHelpText(
       "after",
       "\nUser name and password are in endpoint.json of the state directory. VMs outlive this process: the next start adopts them.",
@@ -34,6 +35,7 @@ export function labCommand(): Command {
         {
           ...(options.cluster === undefined ? {} : { clusters: options.cluster }),
           ...(options.datastore === undefined ? {} : { datastores: options.datastore }),
+          ...(options.portGroup === undefined ? {} : { portGroups: options.portGroup }),
         },
       );
     });
@@ -45,6 +47,7 @@ interface LabCommandOptions {
   personality: string;
   cluster?: ReturnType<typeof parseCluster>[];
   datastore?: ReturnType<typeof parseDatastore>[];
+  portGroup?: string[];
 }
 
 /** Collects the values of an option that may be given several times. */

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { locateContainerNetworks } from "../machine/container-networks.ts";
 import { findDaemon, logPath } from "../machine/daemon.ts";
 import { dockerGet } from "../machine/docker-client.ts";
 import { statePaths } from "../machine/paths.ts";
@@ -53,6 +54,7 @@ export function statusCommand(): Command {
           ipv6: settings.bridge.ipv6,
           interface: settings.bridge.interfaceName,
         },
+        containerNetworks: locateContainerNetworks(paths, settings),
         containers: info?.Containers,
         running: info?.ContainersRunning,
         images: info?.Images,
@@ -76,6 +78,10 @@ export function statusCommand(): Command {
         console.log(
           `Bridge      ${status.bridge.subnet}, gateway ${status.bridge.gateway}${status.bridge.ipv6 ? `, ${status.bridge.ipv6.subnet}, gateway ${status.bridge.ipv6.gateway}` : ""}, interface ${status.bridge.interface ?? "none yet"}`,
         );
+        for (const { name, portGroup, trust, addresses, ...place } of status.containerNetworks)
+          console.log(
+            `Network     ${name} on port group ${portGroup}, ${addresses ? `gateway ${addresses.gateway}/${addresses.prefixLength}` : "DHCP"}, firewall ${trust}${"interface" in place ? `, interface ${place.interface}` : ""}`,
+          );
         if (info) console.log(`Containers  ${status.running} running of ${status.containers}; ${status.images} images`);
         console.log(`Logs        ${status.lab.log}\n            ${status.endpoint.log}`);
       }

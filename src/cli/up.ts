@@ -1,13 +1,19 @@
 import { type Command, Option } from "commander";
+import type { ContainerNetwork } from "../machine/container-networks.ts";
 import { DEFAULT_STATE_DIRECTORY, statePaths } from "../machine/paths.ts";
 import { CONTROL_LINKS, type ControlLink, type SettingsChoices } from "../machine/settings.ts";
 import { checkExternalTarget, requireTarget, resolveTarget } from "../machine/target.ts";
 import { bringUp } from "../machine/up.ts";
 import { parseListenAddress, parseWholeNumber, programName, stateCommand } from "./command.ts";
+import {
+  addContainerNetworkOptions,
+  type ContainerNetworkOptionValues,
+  containerNetworks,
+} from "./container-network-options.ts";
 import { environmentLines } from "./env.ts";
 import { addTargetOptions, type TargetOptions, targetRequest } from "./target-options.ts";
 
-interface UpOptions extends TargetOptions {
+interface UpOptions extends TargetOptions, ContainerNetworkOptionValues {
   state: string;
   name: string;
   listen: string;
@@ -23,11 +29,14 @@ interface UpOptions extends TargetOptions {
 }
 
 /** The named vSphere, after everything that a VCH needs of it was found there. */
-async function externalTarget(options: TargetOptions): Promise<SettingsChoices["external"]> {
+async function externalTarget(
+  options: TargetOptions,
+  networks: readonly ContainerNetwork[],
+): Promise<SettingsChoices["external"]> {
   const named = targetRequest(options);
   if (named === undefined) return undefined;
   const vsphere = await resolveTarget(named.request);
-  requireTarget(await checkExternalTarget(vsphere, named.bridge));
+  requireTarget(await checkExternalTarget(vsphere, named.bridge, networks));
   const { network = "", interfaceName = "" } = named.bridge;
   return { vsphere, network, interfaceName };
 }
@@ -47,7 +56,7 @@ export function upCommand(): Command {
     "up",
     "make what is missing (certificates, bootstrap ISO), start the lab and the Docker endpoint",
   );
-  return addTargetOptions(command)
+  return addContainerNetworkOptions(addTargetOptions(command), { removable: true })
     .option("--name <name>", "name of the VCH", "vch")
     .option("--listen <address>", "host:port of the Docker endpoint (TLS with client certificates)", "127.0.0.1:2376")
     .option("--lab-listen <address>", "host:port of the lab's vSphere endpoint", "127.0.0.1:8989")
@@ -83,12 +92,14 @@ export function upCommand(): Command {
     .addHelpText(
       "after",
       "\nSettings are decided at the first start and kept in endpoint.json of the state directory; later starts use them again\n" +
-        "and only --insecure-registry, --memory, --cpus, --control-link, --serial-address and --target with its options are taken anew.",
+        "and only --insecure-registry, --memory, --cpus, --control-link, --serial-address, --container-network and --target with\n" +
+        "their options are taken anew.",
     )
     .action(async (options: UpOptions, command: Command) => {
       const paths = statePaths(options.state);
       const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
-      const external = await externalTarget(options);
+      const networks = containerNetworks(options);
+      const external = await externalTarget(options, networks ?? []);
       const settings = await bringUp(paths, {
         choices: {
           name: options.name,
@@ -99,6 +110,7 @@ export function upCommand(): Command {
           memoryMB: options.memory,
           cpus: options.cpus,
           insecureRegistries: options.insecureRegistry,
+          ...(networks === undefined ? {} : { containerNetworks: networks }),
           external,
         },
         controlLink: { carrier: options.controlLink, ...serialAddress(options.serialAddress) },

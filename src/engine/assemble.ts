@@ -20,6 +20,7 @@ import type { ImageService, ImagesOptions } from "./images/images.ts";
 import { isoUse } from "./isos/usage.ts";
 import { VSPHERE_CONCURRENCY } from "./limits.ts";
 import { Loaders } from "./loader/pool.ts";
+import { containerNetworkRecord } from "./networks/container-networks.ts";
 import { defaultNetworks } from "./networks/default-networks.ts";
 import { addressesOn } from "./networks/endpoints.ts";
 import { makeNetworks } from "./networks/index.ts";
@@ -63,6 +64,9 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
   const networks = new NetworkTable({
     owner: options.name,
     defaults: defaultNetworks(options.name, options.bridge, record.created),
+    containerNetworks: (options.containerNetworks ?? []).map((network) =>
+      containerNetworkRecord(options.name, network, record.created),
+    ),
     interfaceName: options.bridge.interfaceName,
     linkPort: options.link.port,
     store: new NetworkStore(vsphere.files, paths, log),

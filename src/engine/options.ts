@@ -3,6 +3,7 @@ import type { RegistrySettings } from "../registry/settings.ts";
 import type { DatastorePath, VSphere } from "../vsphere/contract.ts";
 import type { GuestLinkOptions } from "./guests/guest-links.ts";
 import type { IsoFacts } from "./isos/record.ts";
+import type { ContainerNetworkOptions } from "./networks/container-networks.ts";
 import type { PortGroupOptions } from "./networks/port-groups.ts";
 import type { BuildInformation } from "./system/index.ts";
 
@@ -22,6 +23,8 @@ export interface EngineOptions {
   };
   /** Where networks that users make get their port groups from; without it they make none. */
   portGroups?: PortGroupOptions;
+  /** Port groups on which containers have addresses of their own. */
+  containerNetworks?: readonly ContainerNetworkOptions[];
   /** The bootstrap ISO: on the datastore already, or a file of this machine that is uploaded once. */
   iso: { datastorePath: DatastorePath } | { file: string; facts: IsoFacts };
   /** Where tethers call. `host` is the gateway address when left out; the port must stay the same over restarts. */

@@ -12,6 +12,8 @@ import { cpioMember, cpioTrailer, fileType, readCpio } from "./cpio/newc";
 import { controlParagraphs, parseControlParagraph } from "./deb/control";
 import { parseDependencies } from "./deb/dependency";
 import { readDeb } from "./deb/reader";
+import { decodeDhcpFrame } from "./dhcp-frame";
+import { decodeDhcpReply, encodeDhcpRequest } from "./dhcp-message";
 import { addressResponse, parseQuery, responseLifetime } from "./dns-message";
 import { elfInterpreter } from "./elf/interpreter";
 import { elfSection } from "./elf/section";
@@ -79,6 +81,7 @@ beforeAll(async () => {
   }
   seeds.set("deb", debs);
   seeds.set("ar", debs.slice(0, 1));
+  seeds.set("dhcp", [dhcpReply()]);
   const tar = await whole(
     writeTar(
       (async function* () {
@@ -159,6 +162,20 @@ beforeAll(async () => {
 }, TEST_TIMEOUT_MS);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+/** An ACK with options of every kind, with names that point at each other. */
+function dhcpReply(): Uint8Array {
+  const message = new Uint8Array(400);
+  message.set(encodeDhcpRequest({ type: 1, transaction: 1, seconds: 0, hardwareAddress: "00:50:56:00:00:01" }));
+  const options = [
+    [53, 1, 5, 54, 4, 10, 0, 0, 1, 51, 4, 0, 0, 2, 88, 52, 1, 1, 1, 4, 255, 255, 0, 0, 3, 4, 10, 0, 0, 1],
+    [121, 17, 0, 10, 0, 0, 1, 24, 10, 1, 2, 10, 0, 0, 2, 8, 10, 10, 0],
+    [119, 11, 3, 97, 98, 99, 2, 120, 121, 0, 1, 122, 192, 4, 15, 3, 97, 98, 99, 255],
+  ].flat();
+  message.set(options, 240);
+  message[0] = 2;
+  return message;
+}
+
 const plainSquashfs = ["-comp", "gzip", "-noI", "-noD", "-no-fragments", "-no-xattrs", "-no-progress", "-quiet"];
 
 function sampleTree(): IsoDirectory {
@@ -212,6 +229,10 @@ const readers: Record<string, (bytes: Uint8Array) => Promise<unknown>> = {
       expect(entry.path.split("/")).not.toContain("..");
       if (entry.type === "file") await drain(reader.content(entry));
     }
+  },
+  dhcp: async (bytes) => {
+    for (const name of decodeDhcpReply(bytes).search) expect(name).toMatch(/^[a-z0-9._-]+$/);
+    decodeDhcpFrame(bytes);
   },
   cpio: (bytes) => drain(readCpio(pieces(bytes))),
   tar: (bytes) => drain(readTar(pieces(bytes))),

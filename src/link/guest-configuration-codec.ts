@@ -83,6 +83,8 @@ export const decodeState = (text: string): GuestState | undefined => {
   return isGuestState(value) ? value : undefined;
 };
 
+/** More than a VM has network adapters. */
+const LEASE_LIMIT = 10;
 const STATUSES: ReadonlySet<unknown> = new Set(["booting", "running", "restarting", "exited", "failed", "ready"]);
 
 const isGuestState = (value: unknown): value is GuestState => {
@@ -104,6 +106,7 @@ const isGuestState = (value: unknown): value is GuestState => {
     optional("paused", "boolean") &&
     optional("stopped", "boolean") &&
     optional("phases", "object") &&
-    (state.addresses === undefined || Array.isArray(state.addresses))
+    (state.addresses === undefined || Array.isArray(state.addresses)) &&
+    (state.leases === undefined || (Array.isArray(state.leases) && state.leases.length <= LEASE_LIMIT))
   );
 };

@@ -48,6 +48,34 @@ export interface InterfaceAddress {
   prefixLength: number;
 }
 
+/** How far the others on a container network are trusted; VIC's words. */
+export type TrustLevel = "closed" | "outbound" | "peers" | "published" | "open";
+
+/** A port that is open to others on a container network. */
+export interface OpenPort {
+  protocol: "tcp" | "udp" | "sctp";
+  port: number;
+  /** Where it leads in the container, mostly the same port. */
+  target: number;
+}
+
+/** Addresses from one to another, both included. */
+export interface AddressRange {
+  first: string;
+  last: string;
+}
+
+/** What an interface lets in and out; the tether has the guest's kernel keep it. */
+export type FirewallConfiguration =
+  | {
+      trust: TrustLevel;
+      ports: OpenPort[];
+      /** Who is a peer; empty for everybody in the subnet of a leased address. */
+      peers: AddressRange[];
+    }
+  /** For the control link alone. */
+  | { trust: "control"; endpoint: { address: string; port: number } };
+
 /** One vNIC, recognised by its MAC address (never by PCI slot). */
 export interface InterfaceConfiguration {
   /** Lower-case, colon separated. */
@@ -61,6 +89,23 @@ export interface InterfaceConfiguration {
   mtu?: number;
   /** For the control link alone: its address is none of the container's. */
   hidden?: boolean;
+  /** Its address comes by DHCP; `addresses` is empty then. */
+  dhcp?: {
+    /** The default route is the lease's router. */
+    defaultRoute: boolean;
+  };
+  /** Without it everything may come and go. */
+  firewall?: FirewallConfiguration;
+}
+
+/** An address that a guest has by DHCP. */
+export interface GuestLease {
+  mac: string;
+  address: string;
+  prefixLength: number;
+  gateway?: string;
+  nameServers: string[];
+  search: string[];
 }
 
 /** The name server in the guest. What it knows of peers comes over the control link (`setPeers`). */
@@ -306,6 +351,8 @@ export interface GuestState {
   /** The processes are frozen (docker pause). Only while `running`. */
   paused?: boolean;
   addresses?: { mac: string; addresses: string[] }[];
+  /** Addresses by DHCP, of interfaces that have one. */
+  leases?: GuestLease[];
   /**
    * Milliseconds since the kernel started, by phase name: init.start, init.modules, init.medium, init.root, tether, configured,
    * disks, mounts, network, process, linked, exited. One is a duration: `init.firmware`, from power-on until the kernel's clock began.

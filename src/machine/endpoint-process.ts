@@ -57,6 +57,7 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
       : {
           portGroups: { virtualSwitch: LAB_SWITCH, interfaceOf: (portGroup) => portGroupBridge(paths.lab, portGroup) },
         }),
+    containerNetworks: settings.containerNetworks ?? [],
     iso: { file: paths.iso, facts: await isoFacts(paths.iso) },
     link: { port: settings.bridge.linkPort, ...link, ...serialLink(paths, settings) },
     registries: () => registrySettings(paths, settings),

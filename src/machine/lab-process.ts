@@ -18,7 +18,7 @@ export interface LabReady {
 }
 
 /** What a lab has besides one host and its datastore. */
-export type LabTopology = Pick<LabOptions, "clusters" | "datastores">;
+export type LabTopology = Partial<Pick<LabOptions, "clusters" | "datastores" | "portGroups">>;
 
 /** Runs the embedded vSphere until SIGTERM or SIGINT. Its VMs go on running afterwards. */
 export async function runLab(
@@ -39,7 +39,13 @@ export async function runLab(
     password: settings.vsphere.password,
     ...(topology.clusters === undefined ? {} : { clusters: topology.clusters }),
     datastores: [{ name: "datastore1", directory: paths.datastore }, ...(topology.datastores ?? [])],
-    portGroups: [settings.bridge.network],
+    portGroups: [
+      ...new Set([
+        settings.bridge.network,
+        ...(settings.containerNetworks ?? []).map(({ portGroup }) => portGroup),
+        ...(topology.portGroups ?? []),
+      ]),
+    ],
     hypervisor: async (events, diskRoots) => {
       hypervisor = await createHypervisor({
         stateDirectory: paths.lab,

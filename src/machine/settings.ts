@@ -4,6 +4,7 @@ import { formatIp, formatNetwork, parseNetwork } from "../format/ip-address.ts";
 import type { VSphereTarget } from "../vsphere/index.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 import { chooseBridgeSubnet, gatewayOf } from "./bridge-subnet.ts";
+import type { ContainerNetwork } from "./container-networks.ts";
 import type { StatePaths } from "./paths.ts";
 
 /** What `vch up` decided once and every later start keeps: addresses that guests know must not move. */
@@ -43,6 +44,8 @@ export interface EndpointSettings {
   };
   /** How VMs are reached that no network of the endpoint can reach. Not in settings of earlier versions. */
   controlLink?: ControlLinkSettings;
+  /** Port groups on which containers have addresses of their own. */
+  containerNetworks?: ContainerNetwork[];
   defaults: { memoryMB: number; cpus: number };
   /** Registries that may be spoken to without TLS: `host[:port]` or CIDR. */
   insecureRegistries: string[];
@@ -79,6 +82,8 @@ export interface SettingsChoices {
   memoryMB: number;
   cpus: number;
   insecureRegistries: string[];
+  /** Undefined leaves them as they are. */
+  containerNetworks?: ContainerNetwork[];
   /** A vSphere that is not our own lab, with the bridge network there. */
   external?: { vsphere: VSphereTarget; network: string; interfaceName: string };
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { checkTarget, type VSphereTarget } from "../vsphere/index.ts";
+import type { ContainerNetwork } from "./container-networks.ts";
 import type { Check } from "./checks.ts";
 
 /** What the command line says of the target. */
@@ -73,8 +74,13 @@ async function targetPassword(file: string | undefined, environment: NodeJS.Dict
 }
 
 /** Looks at the target and at this machine's part of the bridge network; changes nothing. */
-export async function checkExternalTarget(target: VSphereTarget, bridge: TargetBridge): Promise<Check[]> {
-  const checks = (await checkTarget(target, bridge.network)).map(
+export async function checkExternalTarget(
+  target: VSphereTarget,
+  bridge: TargetBridge,
+  networks: readonly ContainerNetwork[] = [],
+): Promise<Check[]> {
+  const portGroups = networks.map(({ portGroup }) => portGroup);
+  const checks = (await checkTarget(target, bridge.network, portGroups)).map(
     ({ passed, id, ...rest }): Check => ({ ...rest, id: `target-${id}`, status: passed ? "PASS" : "FAIL" }),
   );
   return [...checks, checkInterface(bridge)];

@@ -1,7 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { ensureBootstrapIso } from "./bootstrap-iso.ts";
 import { ensureCertificates } from "./certificates.ts";
-import { findDaemon, startDaemon } from "./daemon.ts";
+import { LAB_SWITCH } from "../lab/hypervisor/index.ts";
+import { connectVSphere } from "../vsphere/index.ts";
+import { findDaemon, startDaemon, stopDaemon } from "./daemon.ts";
 import type { LabReady } from "./lab-process.ts";
 import type { StatePaths } from "./paths.ts";
 import { importSampleImage } from "./sample-image.ts";
@@ -55,8 +57,29 @@ async function settle(paths: StatePaths, request: UpRequest): Promise<EndpointSe
     throw new Error(
       `--control-link ${link.carrier} needs an address of this machine that the hosts of ${settings.vsphere.url} can dial: add --serial-address.`,
     );
+  const { containerNetworks } = request.choices;
+  if (containerNetworks !== undefined) {
+    const bridge = containerNetworks.find(({ portGroup }) => portGroup === settings.bridge.network);
+    if (bridge)
+      throw new Error(
+        `--container-network ${bridge.portGroup}: this port group is the bridge network, which is for this VCH alone. Choose another.`,
+      );
+    settings.containerNetworks = containerNetworks;
+  }
   await writeSettings(paths, settings);
   return settings;
+}
+
+/** A running lab gets the port groups of container networks; one that starts makes them itself. */
+async function addPortGroups({ vsphere, containerNetworks }: EndpointSettings): Promise<void> {
+  if (!containerNetworks?.length) return;
+  const connection = await connectVSphere(vsphere);
+  try {
+    for (const { portGroup } of containerNetworks)
+      await connection.addPortGroup({ name: portGroup, virtualSwitch: LAB_SWITCH, vlanId: 0 });
+  } finally {
+    await connection.close();
+  }
 }
 
 /**
@@ -65,7 +88,9 @@ async function settle(paths: StatePaths, request: UpRequest): Promise<EndpointSe
  */
 export async function bringUp(paths: StatePaths, request: UpRequest): Promise<EndpointSettings> {
   await mkdir(paths.root, { recursive: true, mode: 0o755 });
+  const before = (await readSettings(paths))?.containerNetworks ?? [];
   const settings = await settle(paths, request);
+  const networksDiffer = JSON.stringify(before) !== JSON.stringify(settings.containerNetworks ?? []);
   await ensureCertificates(paths, settings);
   await ensureBootstrapIso(paths, request.say);
   if (settings.lab === undefined) request.say(`vSphere: ${settings.vsphere.url}`);
@@ -76,7 +101,12 @@ export async function bringUp(paths: StatePaths, request: UpRequest): Promise<En
     settings.bridge.interfaceName = ready.bridgeInterface;
     await writeSettings(paths, settings);
     request.say(`Lab: ${ready.url}, VMs run with ${ready.accelerator}`);
-  } else request.say(`Lab: running at ${settings.vsphere.url}`);
+  } else {
+    request.say(`Lab: running at ${settings.vsphere.url}`);
+    await addPortGroups(settings);
+  }
+  if (networksDiffer && (await stopDaemon(paths, "serve")))
+    request.say("Endpoint: starts again with the changed container networks; containers go on meanwhile");
   if ((await findDaemon(paths, "serve")) === undefined) {
     await startDaemon(paths, "serve", ["serve", "--state", paths.root]);
     request.say(

@@ -20,7 +20,7 @@ import {
 } from "./vim25/index.ts";
 
 export interface TargetCheck {
-  id: "connection" | "inventory" | "licence" | "privileges" | "datastore" | "network";
+  id: "connection" | "inventory" | "licence" | "privileges" | "datastore" | "network" | "container-network";
   title: string;
   passed: boolean;
   required: boolean;
@@ -39,7 +39,12 @@ const pass = (detail: string): Verdict => ({ passed: true, detail });
 const fail = (detail: string, fix: string): Verdict => ({ passed: false, detail, fix });
 
 /** Looks at everything in order and stops where the next looks could not work. */
-export async function checkTarget(target: VSphereTarget, networkName: string | undefined): Promise<TargetCheck[]> {
+export async function checkTarget(
+  target: VSphereTarget,
+  networkName: string | undefined,
+  /** Port groups of container networks. */
+  portGroups: readonly string[] = [],
+): Promise<TargetCheck[]> {
   const checks: TargetCheck[] = [];
   const add = (id: TargetCheck["id"], title: string, verdict: Verdict, required = true): void => {
     checks.push({ id, title, required, ...verdict });
@@ -69,8 +74,14 @@ export async function checkTarget(target: VSphereTarget, networkName: string | u
     const known = await networks.list();
     const network = known.find(({ name }) => name === networkName);
     add("network", "bridge network", checkNetwork(known, networkName));
+    for (const name of portGroups) add("container-network", "container network", checkNetwork(known, name));
+    const references = known.filter(({ name }) => portGroups.includes(name)).map(({ reference }) => reference);
     add("datastore", "datastore", await checkDatastore(session, inventory));
-    add("privileges", "privileges", await checkPrivileges(session, inventory, network?.reference));
+    add(
+      "privileges",
+      "privileges",
+      await checkPrivileges(session, inventory, [...(network ? [network.reference] : []), ...references]),
+    );
     return checks;
   } finally {
     await session.close();
@@ -129,28 +140,26 @@ async function checkDatastore(session: Session, inventory: Inventory): Promise<V
 async function checkPrivileges(
   session: Session,
   inventory: Inventory,
-  network: { type: string; value: string } | undefined,
+  networks: { type: string; value: string }[],
 ): Promise<Verdict> {
   const { authorizationManager, sessionManager } = session.content;
   if (!authorizationManager || !sessionManager) return pass("the server tells nothing of privileges");
   const current = await retrieveOne(session, sessionManager, ["currentSession"]);
   const sessionId = (current.get("currentSession") as UserSession | undefined)?.key ?? "";
-  const objects: Record<PrivilegeScope, ManagedObjectReference | undefined> = {
-    folder: inventory.folder,
-    "resource pool": inventory.resourcePool,
-    datastore: inventory.datastore,
-    network,
-  };
-  const missing: string[] = [];
-  for (const [scope, object] of Object.entries(objects) as [PrivilegeScope, ManagedObjectReference | undefined][]) {
+  const objects: [PrivilegeScope, ManagedObjectReference][] = [
+    ["folder", inventory.folder],
+    ["resource pool", inventory.resourcePool],
+    ["datastore", inventory.datastore],
+    ...networks.map((network): [PrivilegeScope, ManagedObjectReference] => ["network", network]),
+  ];
+  const missing = new Set<string>();
+  for (const [scope, object] of objects) {
     const wanted = operationsPrivileges().filter((privilege) => OPERATIONS_PRIVILEGES[privilege] === scope);
-    if (object)
-      for (const privilege of await lacking(session, sessionId, object, wanted))
-        missing.push(`${privilege} (${scope})`);
+    for (const privilege of await lacking(session, sessionId, object, wanted)) missing.add(`${privilege} (${scope})`);
   }
-  return missing.length === 0
+  return missing.size === 0
     ? pass("all of the operations role")
-    : fail(`missing: ${missing.join(", ")}`, "vch role prints the role and how to grant it");
+    : fail(`missing: ${[...missing].join(", ")}`, "vch role prints the role and how to grant it");
 }
 
 async function lacking(

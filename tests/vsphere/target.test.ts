@@ -50,6 +50,11 @@ describe.each([...SERVERS])("$name", ({ network, start }) => {
       { id: "inventory", detail: expect.stringMatching(/visible are/) },
     ]);
     expect((await failed({}, "nope")).map(({ id }) => id)).toContain("network");
+    const groups = (await checkTarget(server.target, network, [network, "no such group"])).filter(
+      ({ id }) => id === "container-network",
+    );
+    expect(groups.map(({ passed }) => passed)).toEqual([true, false]);
+    expect(groups[1]?.detail).toContain('there is no network "no such group"; visible are: ');
     expect((await failed({}, undefined)).map(({ id }) => id)).not.toContain("connection");
   });
 });

@@ -77,3 +77,11 @@ export const writeEtcFiles = (directory: string, configuration: ContainerConfigu
     writeFileSync(generated, contents[name], { mode: 0o600 });
   }
 };
+
+/** Files to mount, with what an earlier run left in them. */
+export const ensureEtcFiles = (directory: string): void => {
+  for (const name of ETC_FILES) {
+    const file = `${directory}/${name}`;
+    if (!existsSync(file)) writeFileSync(file, "", { mode: 0o644 });
+  }
+};

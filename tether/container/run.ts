@@ -1,5 +1,5 @@
 import type { ContainerConfiguration } from "../../src/link/guest-configuration.ts";
-import { writeEtcFiles } from "../boot/etc-files.ts";
+import { ensureEtcFiles, writeEtcFiles } from "../boot/etc-files.ts";
 import { nameHost, setSysctls } from "../boot/kernel.ts";
 import { buildRoot, mountRootDisk } from "../boot/root.ts";
 import { configureNetwork } from "../network/interfaces.ts";
@@ -49,6 +49,7 @@ const networkStep = async (work: Promise<unknown>): Promise<void> => {
 export const runContainer = async (configuration: ContainerConfiguration, state: StateReport): Promise<void> => {
   let container: Container | undefined;
   try {
+    await networkStep(guardInterfaces(configuration));
     container = prepare(configuration, state);
     if (configuration.network.resolver) await networkStep(openLiveNetwork(container));
     await sendToSyslog(configuration, container);
@@ -62,6 +63,7 @@ export const runContainer = async (configuration: ContainerConfiguration, state:
   const acknowledged = Promise.withResolvers<void>();
   const connection = await connect(configuration, container, state, acknowledged.resolve);
   await container?.finished;
+  await releaseAddresses(container);
   await waitUntilTold(configuration, container, connection, acknowledged.promise);
   connection.close("the container has ended");
   powerOffCleanly();
@@ -88,13 +90,31 @@ const prepare = (configuration: ContainerConfiguration, state: StateReport): Con
   state.phase("disks");
   step("configuration", () => nameHost(configuration));
   const cgroup = step("configuration", () => prepareCgroup(configuration.limits ?? {}));
-  step("mount", () => writeEtcFiles(tree.private, configuration));
+  const isDynamic = configuration.network.interfaces.some(({ dhcp }) => dhcp !== undefined);
+  // With addresses by DHCP they are written when these are known.
+  step("mount", () => (isDynamic ? ensureEtcFiles(tree.private) : writeEtcFiles(tree.private, configuration)));
   step("mount", () => buildRoot(configuration, tree));
   state.phase("mounts");
   step("network", () => configureNetwork(configuration.network.interfaces));
   step("configuration", () => setSysctls(configuration.sysctls));
   state.phase("network");
   return new Container(configuration, tree, state, { cgroup, cutOff });
+};
+
+/** The rules are there before an interface is up. Their code is loaded only for containers that have some. */
+const guardInterfaces = async ({ network }: ContainerConfiguration): Promise<void> => {
+  if (network.interfaces.every(({ firewall }) => firewall === undefined)) return;
+  const { applyFirewall } = await import("../network/firewall/index.ts");
+  applyFirewall(network.interfaces);
+};
+
+/** The process has ended: its addresses may be somebody else's. */
+const releaseAddresses = async (container: Container | undefined): Promise<void> => {
+  try {
+    (await container?.network)?.release();
+  } catch (error) {
+    console.error(`releasing addresses: ${error instanceof Error ? error.message : error}`);
+  }
 };
 
 const reportFailure = (state: StateReport, error: unknown): void => {

@@ -1,7 +1,7 @@
 import { closeSync, readdirSync, readFileSync } from "node:fs";
 import type { InterfaceConfiguration } from "../../src/link/guest-configuration.ts";
 import { waitForDevice } from "../boot/uevents.ts";
-import { ioctl, SystemError, socket } from "../system/libc.ts";
+import { ERRNO, ioctl, SystemError, socket } from "../system/libc.ts";
 import { addIPv6Addresses, prepareIPv6, replaceIPv6DefaultRoute } from "./ipv6.ts";
 
 /** Milliseconds to wait for a network interface that the configuration names. */
@@ -91,6 +91,32 @@ export const takeDownInterface = (name: string): void =>
     setFlags(control, name, 0);
   });
 
+/** Takes the address off an interface that stays up. */
+export const dropAddress = (name: string): void =>
+  withControl((control) =>
+    ioctl(
+      control,
+      REQUEST.setAddress,
+      interfaceRequest(name, (view) => putAddress(view, 0, "0.0.0.0")),
+    ),
+  );
+
+/** Adds routes over gateways; one that is there already, or whose gateway cannot be reached, is answered. */
+export const addRoutes = (
+  routes: readonly { destination: string; prefixLength: number; gateway: string }[],
+): { destination: string; reason: string }[] =>
+  withControl((control) =>
+    routes.flatMap(({ destination, prefixLength, gateway }) => {
+      try {
+        ioctl(control, REQUEST.addRoute, routeEntry(destination, netmask(prefixLength), gateway));
+        return [];
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        return error.errno === ERRNO.EEXIST ? [] : [{ destination, reason: error.message }];
+      }
+    }),
+  );
+
 /** Another default route in place of the present one; either may be missing. */
 export const replaceDefaultRoute = (present: string | undefined, wanted: string | undefined): void =>
   withControl((control) => {
@@ -177,13 +203,15 @@ const indexOf = (control: number, name: string): number => {
   return new DataView(request.buffer).getInt32(16, true);
 };
 
-/** struct rtentry for the default route. */
-const defaultRoute = (gateway: string): Uint8Array => {
+const defaultRoute = (gateway: string): Uint8Array => routeEntry("0.0.0.0", "0.0.0.0", gateway);
+
+/** struct rtentry. */
+const routeEntry = (destination: string, mask: string, gateway: string): Uint8Array => {
   const route = new Uint8Array(120);
   const view = new DataView(route.buffer);
-  putAddress(view, 8, "0.0.0.0");
+  putAddress(view, 8, destination);
   putAddress(view, 24, gateway);
-  putAddress(view, 40, "0.0.0.0");
+  putAddress(view, 40, mask);
   view.setUint16(56, ROUTE_UP_GATEWAY, true);
   return route;
 };

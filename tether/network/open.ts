@@ -9,7 +9,12 @@ export const openLiveNetwork = (container: Container): Promise<LiveNetwork> => {
   container.network ??= (async () => {
     const { LiveNetwork } = await import("./live.ts");
     const unlinked = { useEndpoints: () => undefined, isResumable: false };
-    const network = new LiveNetwork(container.configuration, container.tree.private, () => container.link ?? unlinked);
+    const network = new LiveNetwork(
+      container.configuration,
+      container.tree.private,
+      () => container.link ?? unlinked,
+      (leases) => void container.state.update({ leases }),
+    );
     await network.begin();
     return network;
   })();

@@ -1,7 +1,7 @@
 /**
  * The system calls that Bun has no function for. glibc's functions by FFI; a failure throws SystemError.
  */
-import { dlopen, read } from "bun:ffi";
+import { dlopen, ptr, read } from "bun:ffi";
 
 const library = dlopen("libc.so.6", {
   __errno_location: { args: [], returns: "ptr" },
@@ -18,6 +18,7 @@ const library = dlopen("libc.so.6", {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   bind: { args: ["i32", "buffer", "u32"], returns: "i32" },
   connect: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "buffer", "u32"], returns: "i32" },
   sethostname: { args: ["buffer", "u64"], returns: "i32" },
   setdomainname: { args: ["buffer", "u64"], returns: "i32" },
   reboot: { args: ["i32"], returns: "i32" },
@@ -212,6 +213,18 @@ export const connect = (fd: number, address: Uint8Array): void => {
 };
 export const bind = (fd: number, address: Uint8Array): void => {
   checked(library.bind(fd, address, address.length), "bind");
+};
+
+const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
+/** A program of struct sock_filter (8 bytes each): the socket takes only what it lets through. */
+export const attachFilter = (fd: number, program: Uint8Array): void => {
+  // struct sock_fprog: the number of instructions, and where they are.
+  const description = new Uint8Array(16);
+  const view = new DataView(description.buffer);
+  view.setUint16(0, program.length / 8, true);
+  view.setBigUint64(8, BigInt(ptr(program)), true);
+  checked(library.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, description, description.length), "setsockopt");
 };
 
 export const setHostname = (name: string): void => {

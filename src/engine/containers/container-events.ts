@@ -20,7 +20,11 @@ export function publishContainer(
 
 export function publishNetworks(events: EventLog, container: Container, action: "connect" | "disconnect"): void {
   for (const [name, endpoint] of Object.entries(container.document.endpoints))
-    events.publish("network", action, endpoint.networkId, { container: container.id, name, type: "bridge" });
+    events.publish("network", action, endpoint.networkId, {
+      container: container.id,
+      name,
+      type: endpoint.external ? "external" : "bridge",
+    });
 }
 
 export function volumeMounts(container: Container): VolumeMount[] {

@@ -10,6 +10,7 @@ import type { StoredImage } from "../images/contract.ts";
 import { type BootMedium, checkIsoName, ISO_LABEL } from "../isos/record.ts";
 import { isoEntry } from "../isos/usage.ts";
 import { adaptersOf, bindingsOf, type MadeEndpoints, makeEndpoints, wantedEndpoints } from "../networks/endpoints.ts";
+import { checkOpenPorts } from "../networks/open-ports.ts";
 import { CONSOLE_LOG, RW_DISK } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
 import { capabilitySet } from "./capabilities.ts";
@@ -101,6 +102,7 @@ export async function createContainer(
       capabilities,
       ...(options.intermediate ? { intermediate: true } : {}),
     };
+    checkOpenPorts(context, document);
     const container = new Container(document, (self, session) => followSession(context, self, session));
     container.timeline.mark("create", begun);
     // Kept for as long as the container exists: somebody else, such as vSphere HA, may power its VM on.

@@ -69,6 +69,10 @@ export interface EndpointRecord {
   gateway: string;
   /** On a network with IPv6. */
   ipv6?: { address: string; prefixLength: number; gateway: string };
+  /** On a container network. */
+  external?: boolean;
+  /** Its address comes by DHCP and is empty here. */
+  dynamic?: boolean;
   /** In the guest. Documents of earlier versions have one endpoint, on eth0. */
   interfaceName?: string;
   /** As the client asked for it. */

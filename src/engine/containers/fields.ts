@@ -72,7 +72,7 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
     "HostConfig.LogConfig",
     "json-file, local or none, with max-size and max-file, kept on the container's own disk; json-file with labels, env and tag for docker logs --details; syslog (udp, tcp; facility, format, tag), sent by the guest and kept for docker logs as well",
   ),
-  applied("HostConfig.NetworkMode", "bridge, none, or a network of docker network create"),
+  applied("HostConfig.NetworkMode", "bridge, none, a network of docker network create, or a container network"),
   applied("HostConfig.PortBindings", "published on the endpoint"),
   applied("HostConfig.PublishAllPorts", "every exposed port is published"),
   applied("HostConfig.RestartPolicy", "kept by the tether, also while the endpoint is down"),

@@ -1,11 +1,14 @@
 /** The part of a guest's configuration that is about networks. Pure: made from the document and what is known of its networks. */
 import type {
+  FirewallConfiguration,
   HostsEntry,
   InterfaceConfiguration,
   LinkConfiguration,
   NetworkConfiguration,
 } from "../../link/guest-configuration.ts";
+import type { ExternalNetwork } from "../networks/container-networks.ts";
 import { hiddenAdapter } from "../networks/endpoints.ts";
+import { openPorts } from "../networks/open-ports.ts";
 import type { ContainerDocument, EndpointRecord } from "./document.ts";
 
 /** Address of the resolver in every VM that is on a user-defined network, as in Docker. */
@@ -20,6 +23,8 @@ export interface NetworkFacts {
   prefixLength: number;
   internal: boolean;
   mtu?: number;
+  /** Of a container network. */
+  external?: ExternalNetwork;
 }
 
 export interface NetworkSurroundings {
@@ -45,9 +50,11 @@ export function networkConfiguration(document: ContainerDocument, around: Networ
   const endpoints = Object.values(document.endpoints);
   const isolated = endpoints.length === 0;
   const embedded = hasResolver(document, around.bridge.id);
-  const [first] = endpoints;
-  const nameServer = around.gatewayEndpoint?.gateway ?? first?.gateway;
-  const upstreams = hostConfig.Dns?.length ? hostConfig.Dns : nameServer === undefined ? [] : [nameServer];
+  const nameServer = gatewayNameServer(endpoints, around);
+  const external = around.gatewayEndpoint && around.facts.get(around.gatewayEndpoint.networkId)?.external;
+  // On a container network the tether adds those of its lease, and the gateway's last.
+  const usual = external?.nameServers ?? (nameServer === undefined ? [] : [nameServer]);
+  const upstreams = hostConfig.Dns?.length ? hostConfig.Dns : usual;
   return {
     interfaces: interfaces(document, around),
     nameservers: embedded ? [EMBEDDED_RESOLVER] : upstreams,
@@ -60,6 +67,12 @@ export function networkConfiguration(document: ContainerDocument, around: Networ
   };
 }
 
+/** The endpoint answers names on the networks that it is on. */
+function gatewayNameServer(endpoints: readonly EndpointRecord[], { gatewayEndpoint }: NetworkSurroundings) {
+  const place = gatewayEndpoint?.external ? undefined : gatewayEndpoint;
+  return (place ?? endpoints.find(({ external }) => !external))?.gateway;
+}
+
 function interfaces(document: ContainerDocument, around: NetworkSurroundings): InterfaceConfiguration[] {
   const { endpoints } = document;
   const control = hiddenAdapter(document);
@@ -70,10 +83,12 @@ function interfaces(document: ContainerDocument, around: NetworkSurroundings): I
       mac: endpoint.macAddress,
       name: endpoint.interfaceName ?? `eth${index}`,
       addresses: [
-        { address: endpoint.address, prefixLength: endpoint.prefixLength },
+        ...(endpoint.dynamic ? [] : [{ address: endpoint.address, prefixLength: endpoint.prefixLength }]),
         ...(endpoint.ipv6 ? [{ address: endpoint.ipv6.address, prefixLength: endpoint.ipv6.prefixLength }] : []),
       ],
-      ...(endpoint === around.gatewayEndpoint ? { gateway: endpoint.gateway } : {}),
+      ...(endpoint === around.gatewayEndpoint && !endpoint.dynamic ? { gateway: endpoint.gateway } : {}),
+      ...(endpoint.dynamic ? { dhcp: { defaultRoute: endpoint === around.gatewayEndpoint } } : {}),
+      ...(facts?.external ? { firewall: firewallOf(facts.external, document) } : {}),
       ...(endpoint === around.gatewayEndpoint6 && endpoint.ipv6 ? { gateway6: endpoint.ipv6.gateway } : {}),
       ...(facts?.mtu === undefined ? {} : { mtu: facts.mtu }),
     };
@@ -84,9 +99,19 @@ function interfaces(document: ContainerDocument, around: NetworkSurroundings): I
     name: HIDDEN_INTERFACE,
     addresses: [{ address: control.address, prefixLength: around.bridge.prefixLength }],
     hidden: true,
+    // With --network none its processes do not see it at all.
+    ...(document.hostConfig.NetworkMode === "none"
+      ? {}
+      : { firewall: { trust: "control", endpoint: { address: around.bridge.gateway, port: around.linkPort } } }),
   };
   return [hidden, ...configured];
 }
+
+const firewallOf = ({ trust, ranges }: ExternalNetwork, { ports }: ContainerDocument): FirewallConfiguration => ({
+  trust,
+  ports: openPorts(ports),
+  peers: ranges,
+});
 
 /** Where the tether calls: on the network of its control vNIC first, then on every other. */
 export function linkEndpoints(
@@ -100,7 +125,7 @@ export function linkEndpoints(
   const dialled = networks.flatMap((id) => {
     if (id === around.bridge.id) return [...bridgeEndpoints];
     const facts = around.facts.get(id);
-    return facts ? [`${facts.gateway}:${around.linkPort}`] : [];
+    return facts && !facts.external ? [`${facts.gateway}:${around.linkPort}`] : [];
   });
   return [...new Set(dialled)];
 }

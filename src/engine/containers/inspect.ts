@@ -4,7 +4,9 @@ import type { EngineContext } from "../context.ts";
 import type { HostConfig, Schemas } from "../contract.ts";
 import { BUILT_IN_ISO } from "../isos/record.ts";
 import { DEFAULT_SHM_SIZE } from "../limits.ts";
+import { placeOf } from "../networks/leased.ts";
 import { dnsNames } from "../networks/names.ts";
+import { publishedPorts } from "../networks/open-ports.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { humanDuration, parseTime, ZERO_TIME } from "../time.ts";
 import type { Container } from "./container.ts";
@@ -157,27 +159,30 @@ export function mountPoint(mount: MountRecord): Schemas["MountPoint"] {
 function endpointSettings(container: Container, context: EngineContext): Record<string, Schemas["EndpointSettings"]> {
   const active = container.isRunning;
   const entries = Object.entries(container.document.endpoints).map(
-    ([name, endpoint]): [string, Schemas["EndpointSettings"]] => [
-      name,
-      {
-        IPAMConfig: endpoint.given.IPAMConfig ?? null,
-        Links: endpoint.given.Links,
-        Aliases: endpoint.given.Aliases,
-        DriverOpts: endpoint.given.DriverOpts ?? null,
-        GwPriority: endpoint.given.GwPriority ?? 0,
-        NetworkID: endpoint.networkId,
-        EndpointID: active ? endpoint.endpointId : "",
-        MacAddress: active ? endpoint.macAddress : "",
-        Gateway: active ? endpoint.gateway : "",
-        IPAddress: active ? endpoint.address : "",
-        IPPrefixLen: active ? endpoint.prefixLength : 0,
-        IPv6Gateway: active ? (endpoint.ipv6?.gateway ?? "") : "",
-        GlobalIPv6Address: active ? (endpoint.ipv6?.address ?? "") : "",
-        GlobalIPv6PrefixLen: active ? (endpoint.ipv6?.prefixLength ?? 0) : 0,
-        // The default bridge has no names.
-        ...(endpoint.networkId === context.networks.bridge.id ? {} : { DNSNames: dnsNames(container, endpoint) }),
-      },
-    ],
+    ([name, endpoint]): [string, Schemas["EndpointSettings"]] => {
+      const place = placeOf(container, endpoint);
+      return [
+        name,
+        {
+          IPAMConfig: endpoint.given.IPAMConfig ?? null,
+          Links: endpoint.given.Links,
+          Aliases: endpoint.given.Aliases,
+          DriverOpts: endpoint.given.DriverOpts ?? null,
+          GwPriority: endpoint.given.GwPriority ?? 0,
+          NetworkID: endpoint.networkId,
+          EndpointID: active ? endpoint.endpointId : "",
+          MacAddress: active ? endpoint.macAddress : "",
+          Gateway: active ? place.gateway : "",
+          IPAddress: active ? place.address : "",
+          IPPrefixLen: active ? place.prefixLength : 0,
+          IPv6Gateway: active ? (endpoint.ipv6?.gateway ?? "") : "",
+          GlobalIPv6Address: active ? (endpoint.ipv6?.address ?? "") : "",
+          GlobalIPv6PrefixLen: active ? (endpoint.ipv6?.prefixLength ?? 0) : 0,
+          // The default bridge has no names.
+          ...(endpoint.networkId === context.networks.bridge.id ? {} : { DNSNames: dnsNames(container, endpoint) }),
+        },
+      ];
+    },
   );
   if (entries.length > 0 || container.document.hostConfig.NetworkMode !== "none") return Object.fromEntries(entries);
   return { none: { NetworkID: context.networks.none.id, EndpointID: "", Gateway: "", IPAddress: "", IPPrefixLen: 0 } };
@@ -190,7 +195,7 @@ function networkSettings(context: EngineContext, container: Container): Schemas[
   return {
     SandboxID: "",
     SandboxKey: "",
-    Ports: container.isRunning ? portMap(exposed, container.published) : {},
+    Ports: container.isRunning ? portMap(exposed, publishedPorts(context, container)) : {},
     // Clients before API 1.52 read the default network's values here.
     ...{
       Bridge: "",
@@ -215,7 +220,7 @@ export function summarize(context: EngineContext, container: Container): Schemas
     ImageID: document.image.id,
     Command: document.command.map(quoteArgument).join(" "),
     Created: Number((parseTime(document.created) ?? 0n) / 1_000_000_000n),
-    Ports: container.isRunning ? portSummaries(exposed, container.published) : [],
+    Ports: container.isRunning ? portSummaries(exposed, publishedPorts(context, container)) : [],
     Labels: document.config.Labels ?? {},
     State: container.status === "dead" ? "dead" : container.status,
     Status: statusText(container),

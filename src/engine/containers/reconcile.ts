@@ -5,7 +5,8 @@ import { decodeState } from "../../link/guest-configuration-codec.ts";
 import type { PublishingEndpoint } from "../../network/contract.ts";
 import type { VirtualMachineRecord } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
-import { bindingsOf, gatewayEndpoint } from "../networks/endpoints.ts";
+import { bindingsOf } from "../networks/endpoints.ts";
+import { publishingPlace } from "../networks/gateway-endpoint.ts";
 import { removeSurplus } from "../networks/surplus.ts";
 import { CONSOLE_LOG } from "../paths.ts";
 import { formatTime, nowNanoseconds } from "../time.ts";
@@ -81,7 +82,7 @@ export async function finishReconciliation(context: EngineContext): Promise<void
 async function republish(context: EngineContext): Promise<void> {
   const endpoints = new Map<string, PublishingEndpoint[]>();
   for (const container of context.table.all()) {
-    const endpoint = gatewayEndpoint(context, container.document);
+    const endpoint = publishingPlace(context, container.document);
     if (!container.isRunning || !endpoint || container.document.ports.length === 0) continue;
     const sameNetwork = endpoints.get(endpoint.networkId) ?? [];
     endpoints.set(endpoint.networkId, [...sameNetwork, publishingEndpoint(container, endpoint)]);

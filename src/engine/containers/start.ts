@@ -7,7 +7,7 @@ import { VSphereFault } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { START_TIMEOUT } from "../limits.ts";
-import { gatewayEndpoint } from "../networks/endpoints.ts";
+import { publishingPlace } from "../networks/gateway-endpoint.ts";
 import { networkSurroundings } from "../networks/surroundings.ts";
 import { RW_DISK } from "../paths.ts";
 import { deferred, within } from "../waiting.ts";
@@ -158,7 +158,7 @@ export function guestEntries(
 }
 
 async function publishPorts(context: EngineContext, container: Container): Promise<void> {
-  const endpoint = gatewayEndpoint(context, container.document);
+  const endpoint = publishingPlace(context, container.document);
   if (!endpoint || container.document.ports.length === 0) return;
   container.published = await context.networks.publish(endpoint.networkId, publishingEndpoint(container, endpoint));
 }

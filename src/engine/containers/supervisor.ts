@@ -19,6 +19,7 @@ import {
   LINK_TIMEOUT,
   POWER_OFF_GRACE,
 } from "../limits.ts";
+import { leasesDiffer } from "../networks/leased.ts";
 import { bindingsOf } from "../networks/endpoints.ts";
 import { liveNetwork } from "../networks/surroundings.ts";
 import { formatTime, nowNanoseconds, parseTime } from "../time.ts";
@@ -180,6 +181,7 @@ export function report(context: EngineContext, container: Container, state: Gues
   const before = container.guest;
   container.guest = { ...state, health: state.health ?? before?.health };
   container.timeline.guestReported(state);
+  if (leasesDiffer(before, state)) context.peers.changed();
   switch (state.status) {
     case "running":
       running(context, container, state, before);

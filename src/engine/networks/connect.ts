@@ -16,13 +16,14 @@ import {
   bindingsOf,
   controlOf,
   hiddenAdapter,
-  gatewayEndpoint,
   hiddenControl,
   makeEndpoint,
   renumbered,
 } from "./endpoints.ts";
+import { publishingPlace } from "./gateway-endpoint.ts";
 import type { NetworkRecord } from "./network-record.ts";
 import { asEngineError } from "./network-table.ts";
+import { checkOpenPorts } from "./open-ports.ts";
 import { liveNetwork } from "./surroundings.ts";
 
 export async function connectNetwork(
@@ -47,6 +48,7 @@ export async function connectNetwork(
     const leases: AddressLease[] = [];
     try {
       const endpoint = makeEndpoint(context, network, given, Object.values(endpoints), leases);
+      checkOpenPorts(context, { ...container.document, endpoints: { ...endpoints, [network.name]: endpoint } });
       await addEndpoint(context, container, network, endpoint);
     } finally {
       for (const lease of leases) lease.release();
@@ -194,8 +196,8 @@ async function tellGuest(context: EngineContext, container: Container, moves = f
 
 /** Published ports follow the endpoint with the default route. */
 async function movePorts(context: EngineContext, container: Container, before: ContainerDocument): Promise<void> {
-  const old = gatewayEndpoint(context, before);
-  const now = gatewayEndpoint(context, container.document);
+  const old = publishingPlace(context, before);
+  const now = publishingPlace(context, container.document);
   if (old?.endpointId === now?.endpointId || container.document.ports.length === 0) return;
   await context.networks.withdraw(container.id);
   container.published = now ? await context.networks.publish(now.networkId, publishingEndpoint(container, now)) : [];
@@ -232,5 +234,9 @@ function publish(
   name: string,
   action: "connect" | "disconnect",
 ): void {
-  context.events.publish("network", action, id, { container: container.id, name, type: "bridge" });
+  context.events.publish("network", action, id, {
+    container: container.id,
+    name,
+    type: context.networks.byId(id)?.driver ?? "bridge",
+  });
 }

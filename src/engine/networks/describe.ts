@@ -5,6 +5,7 @@ import type { Filters, Schemas } from "../contract.ts";
 import { invalid } from "../errors.ts";
 import { anyOf, booleanFilter, checkFilters, expressionMatches, labelsMatch } from "../filters.ts";
 import { PREDEFINED } from "./default-networks.ts";
+import { placeOf } from "./leased.ts";
 import { type AddressBlock, NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
 
 /** Containers that are on the network; a stopped one only has its place there. */
@@ -53,7 +54,7 @@ export function describeNetwork(
     EnableIPv4: true,
     EnableIPv6: record.ipv6 !== undefined,
     IPAM: {
-      Driver: "default",
+      Driver: record.external && !record.ipv4 ? "dhcp" : "default",
       Options: {},
       Config: [record.ipv4, record.ipv6].flatMap((block) => (block ? [describeBlock(block)] : [])),
     },
@@ -81,11 +82,12 @@ const describeBlock = ({ subnet, gateway, ipRange, auxiliary }: AddressBlock): S
 
 function resource(container: Container, network: NetworkRecord): Schemas["EndpointResource"] {
   const endpoint = Object.values(container.document.endpoints).find(({ networkId }) => networkId === network.id);
+  const place = endpoint && placeOf(container, endpoint);
   return {
     Name: container.name,
     EndpointID: endpoint?.endpointId ?? "",
     MacAddress: endpoint?.macAddress ?? "",
-    IPv4Address: endpoint ? `${endpoint.address}/${endpoint.prefixLength}` : "",
+    IPv4Address: place?.address ? `${place.address}/${place.prefixLength}` : "",
     IPv6Address: endpoint?.ipv6 ? `${endpoint.ipv6.address}/${endpoint.ipv6.prefixLength}` : "",
   };
 }

@@ -108,6 +108,7 @@ export function makeEndpoint(
   leases: AddressLease[],
 ): EndpointRecord {
   checkWanted(network, given);
+  if (network.external && !network.ipv4) return dynamicEndpoint(context, network, given, others);
   const lease = context.networks.lease(network, given.IPAMConfig?.IPv4Address || undefined);
   leases.push(lease);
   const wanted6 = given.IPAMConfig?.IPv6Address || undefined;
@@ -128,6 +129,7 @@ export function makeEndpoint(
     address: lease.address,
     prefixLength: networkPrefixLength(network),
     gateway: blockOf(network).gateway,
+    ...(network.external ? { external: true } : {}),
     ...(lease6 && network.ipv6
       ? {
           ipv6: {
@@ -142,9 +144,36 @@ export function makeEndpoint(
   };
 }
 
-/** The control link goes over the first network. */
+/** On a container network without ranges the guest asks for its address by DHCP. */
+function dynamicEndpoint(
+  context: InfrastructureContext,
+  network: NetworkRecord,
+  given: EndpointSettings,
+  others: readonly EndpointRecord[],
+): EndpointRecord {
+  const wanted = given.IPAMConfig?.IPv4Address || given.IPAMConfig?.IPv6Address;
+  if (wanted)
+    throw invalid(
+      `network ${network.name} gives addresses by DHCP, so ${wanted} cannot be had from here: let the DHCP server reserve it for a --mac-address`,
+    );
+  const inUse = others.map(({ macAddress }) => macAddress);
+  return {
+    networkId: network.id,
+    endpointId: newId(),
+    macAddress: macOf(context, given.MacAddress || undefined, undefined, inUse),
+    address: "",
+    prefixLength: 0,
+    gateway: "",
+    external: true,
+    dynamic: true,
+    interfaceName: interfaceName(network, given, others),
+    given,
+  };
+}
+
+/** The control link goes over the first network that the endpoint is on. */
 export function controlOf(endpoints: Record<string, EndpointRecord>): ControlAdapter | undefined {
-  const [first] = Object.values(endpoints);
+  const first = Object.values(endpoints).find(({ external }) => !external);
   return first && { macAddress: first.macAddress, address: first.address, networkId: first.networkId };
 }
 
@@ -162,7 +191,7 @@ export function hiddenControl(context: InfrastructureContext, leases: AddressLea
 function macOf(
   context: InfrastructureContext,
   fixed: string | undefined,
-  address: string,
+  address: string | undefined,
   others: readonly string[],
 ): string {
   const inUse = new Set(context.view.list().flatMap((vm) => vm.networkAdapters.map((nic) => nic.macAddress)));
@@ -228,33 +257,11 @@ export function adapterOf(context: InfrastructureContext, networkId: string, mac
   return { network: network.portGroup, macAddress, connected: true };
 }
 
-/**
- * The endpoint that carries the default route and the published ports: as in Docker the one with the highest priority, then
- * the first by name; internal networks never.
- */
-export function gatewayEndpoint(
-  context: Pick<InfrastructureContext, "networks">,
-  { endpoints }: Pick<ContainerDocument, "endpoints">,
-): EndpointRecord | undefined {
-  const candidates = Object.entries(endpoints).filter(
-    ([, { networkId }]) => context.networks.byId(networkId)?.internal !== true,
-  );
-  const priority = ({ given }: EndpointRecord): number => given.GwPriority ?? 0;
-  candidates.sort(([a, one], [b, other]) => priority(other) - priority(one) || (a < b ? -1 : 1));
-  return candidates[0]?.[1];
-}
-
-/** The endpoint that carries IPv6's default route: as in Docker another one where the first has no IPv6. */
-export function gatewayEndpoint6(
-  context: Pick<InfrastructureContext, "networks">,
-  document: Pick<ContainerDocument, "endpoints">,
-): EndpointRecord | undefined {
-  const endpoints = Object.entries(document.endpoints).filter(([, { ipv6 }]) => ipv6 !== undefined);
-  return gatewayEndpoint(context, { endpoints: Object.fromEntries(endpoints) });
-}
-
 /** Of both families. */
-export const addressesOf = ({ address, ipv6 }: EndpointRecord): string[] => [address, ...(ipv6 ? [ipv6.address] : [])];
+export const addressesOf = ({ address, ipv6 }: EndpointRecord): string[] => [
+  ...(address === "" ? [] : [address]),
+  ...(ipv6 ? [ipv6.address] : []),
+];
 
 /** Which adapter of a container has which address. */
 export function bindingsOf(

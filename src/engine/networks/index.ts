@@ -40,6 +40,11 @@ export function makeNetworks(context: EngineContext): Networks {
       const record = networks.find(reference);
       if (PREDEFINED.includes(record.name))
         throw new EngineError("forbidden", `${record.name} is a pre-defined network and cannot be removed`);
+      if (record.external)
+        throw new EngineError(
+          "forbidden",
+          `${record.name} is a container network, which the administrator has given to this virtual container host, and cannot be removed: vch up --container-network changes them`,
+        );
       await remove(record);
     },
     connect: (reference, container, given) => connectNetwork(context, reference, container, given ?? {}),
@@ -49,7 +54,7 @@ export function makeNetworks(context: EngineContext): Networks {
       const until = untilOf(filters);
       const removed: string[] = [];
       for (const record of networks.all()) {
-        if (PREDEFINED.includes(record.name) || !labelsMatch(filters, record.labels)) continue;
+        if (PREDEFINED.includes(record.name) || record.external || !labelsMatch(filters, record.labels)) continue;
         if (until !== undefined && (parseTime(record.created) ?? 0n) >= until) continue;
         if (activeOn(context, record).length > 0) continue;
         try {

@@ -6,6 +6,7 @@ import type { EndpointRecord } from "../containers/document.ts";
 import type { ContainerTable } from "../containers/table.ts";
 import { shortId } from "../identifiers.ts";
 import { addressesOf } from "./endpoints.ts";
+import { placeOf } from "./leased.ts";
 import { NETWORK_OPTION, type NetworkRecord } from "./network-record.ts";
 import { linksOf, parseLink } from "./surroundings.ts";
 
@@ -28,12 +29,17 @@ function endpointOn(container: Container, networkId: string): EndpointRecord | u
   return Object.values(container.document.endpoints).find((endpoint) => endpoint.networkId === networkId);
 }
 
+/** Where a peer is now; none while a DHCP server has given it nothing. */
+const peerAddresses = (container: Container, endpoint: EndpointRecord): string[] =>
+  addressesOf({ ...endpoint, address: placeOf(container, endpoint).address });
+
 /** Running containers of a network with their names. */
 export function peersOf(table: ContainerTable, networkId: string): Peer[] {
   return table.all().flatMap((container): Peer[] => {
     const endpoint = container.isRunning ? endpointOn(container, networkId) : undefined;
-    return endpoint
-      ? [{ names: dnsNames(container, endpoint).map((name) => name.toLowerCase()), addresses: addressesOf(endpoint) }]
+    const addresses = endpoint ? peerAddresses(container, endpoint) : [];
+    return endpoint && addresses.length > 0
+      ? [{ names: dnsNames(container, endpoint).map((name) => name.toLowerCase()), addresses }]
       : [];
   });
 }
@@ -51,7 +57,7 @@ export function peerTable(
     for (const { name, alias } of [...linksOf(container.document), ...(endpoint.given.Links ?? []).map(parseLink)]) {
       const linked = table.all().find((other) => other.isRunning && (other.name === name || other.id.startsWith(name)));
       const place = linked && endpointOn(linked, network.id);
-      if (place) peers.push({ names: [alias.toLowerCase()], addresses: addressesOf(place) });
+      if (place) peers.push({ names: [alias.toLowerCase()], addresses: peerAddresses(linked, place) });
     }
     return [{ name: network.name.toLowerCase(), peers }];
   });

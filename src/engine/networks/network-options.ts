@@ -21,6 +21,7 @@ const DRIVERS: Record<string, string> = {
     "a container has a vNIC of its own on a port group. Use the driver bridge, or a port group with -o vch.network.portgroup=NAME",
   ipvlan:
     "a container has a vNIC of its own on a port group. Use the driver bridge, or a port group with -o vch.network.portgroup=NAME",
+  external: "a container network is given by the administrator: vch up --container-network PORTGROUP:NAME",
   host: 'only one instance of "host" network is allowed',
   null: 'only one instance of "null" network is allowed',
 };

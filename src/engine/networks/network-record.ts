@@ -1,4 +1,5 @@
 /** What is kept of a network: one JSON file on the datastore. */
+import type { ExternalNetwork } from "./container-networks.ts";
 
 /** One range of addresses: Docker's IPAM.Config entry. */
 export interface AddressBlock {
@@ -16,7 +17,7 @@ export interface NetworkRecord {
   name: string;
   /** RFC 3339 with nanoseconds. */
   created: string;
-  driver: "bridge" | "null" | "host";
+  driver: "bridge" | "null" | "host" | "external";
   /** `making` and `removing` are steps that were cut off when a start of the engine finds them: then the network goes. */
   status: "making" | "ready" | "removing";
   /** Name of the port group; empty for `none` and `host`. */
@@ -30,6 +31,8 @@ export interface NetworkRecord {
   ipv4?: AddressBlock;
   /** Of a network with IPv6. */
   ipv6?: AddressBlock;
+  /** Of a container network, which is a port group of the administrator. */
+  external?: ExternalNetwork;
   options: Record<string, string>;
   labels: Record<string, string>;
 }
@@ -45,6 +48,13 @@ export const NETWORK_OPTION = {
   interfacePrefix: "com.docker.network.container_iface_prefix",
   /** Ours: use this port group, which the administrator has made. */
   portGroup: "vch.network.portgroup",
+} as const;
+
+/** What inspect tells of a container network; only the administrator sets it. */
+export const EXTERNAL_OPTION = {
+  firewall: "vch.network.firewall",
+  ranges: "vch.network.ip-range",
+  nameServers: "vch.network.dns",
 } as const;
 
 export const mtuOf = ({ options }: NetworkRecord): number | undefined => {

@@ -12,6 +12,8 @@ import type {
 } from "../../network/contract.ts";
 import { NetworkError } from "../../network/contract.ts";
 import { freeSubnet, machineSubnets } from "../../network/free-subnet.ts";
+import { createAddressRanges } from "../../network/address-ranges.ts";
+import { hostSubnet } from "../../network/host-subnet.ts";
 import { conflict, EngineError, invalid, notFound } from "../errors.ts";
 import type { GuestLinks } from "../guests/guest-links.ts";
 import { newId } from "../identifiers.ts";
@@ -31,6 +33,8 @@ const QUEUE_LIMIT = 256;
 export interface NetworkTableOptions {
   owner: string;
   defaults: { bridge: NetworkRecord; none: NetworkRecord; host: NetworkRecord };
+  /** Networks of the administrator; there are no others of their names. */
+  containerNetworks: readonly NetworkRecord[];
   /** This machine's interface on the default bridge. */
   interfaceName: string;
   linkPort: number;
@@ -59,6 +63,8 @@ export class NetworkTable {
   readonly #options: NetworkTableOptions;
   readonly #records = new Map<string, NetworkRecord>();
   readonly #gateways = new Map<string, Gateway>();
+  /** Of container networks with addresses that are given out here. */
+  readonly #ranges = new Map<string, AddressPool>();
   #links: GuestLinks | undefined;
   /** Networks are made and removed one after the other: a subnet or VLAN is chosen from what is free. */
   readonly #queue = new OperationQueue(QUEUE_LIMIT, () =>
@@ -67,7 +73,16 @@ export class NetworkTable {
 
   constructor(options: NetworkTableOptions) {
     this.#options = options;
-    for (const record of Object.values(options.defaults)) this.#records.set(record.id, record);
+    for (const record of [...Object.values(options.defaults), ...options.containerNetworks])
+      this.#records.set(record.id, record);
+    for (const record of options.containerNetworks) {
+      const { external, ipv4 } = record;
+      if (!external || !ipv4) continue;
+      const inUse = (): Iterable<string> => options.addressesInUse(record.id);
+      const subnet = hostSubnet(ipv4.subnet);
+      const ranges = createAddressRanges({ subnet, ranges: external.ranges, reserved: [ipv4.gateway], inUse });
+      this.#ranges.set(record.id, ranges);
+    }
   }
 
   get bridge(): NetworkRecord {
@@ -119,6 +134,11 @@ export class NetworkTable {
     this.#links = links;
     const { store, log } = this.#options;
     for (const record of await store.load()) {
+      const same = this.#options.containerNetworks.find(({ name }) => name === record.name);
+      if (same)
+        log(
+          `network ${record.name}: a container network has the same name now, so that this one is found by its id alone: ${record.id}`,
+        );
       this.#records.set(record.id, record);
       try {
         if (record.status === "ready") await this.#open(record);
@@ -280,7 +300,7 @@ export class NetworkTable {
 
   /** A free IPv4 address of a network, or exactly this one, kept until released. Throws EngineError. */
   lease(record: NetworkRecord, address?: string): AddressLease {
-    return this.#lease(record, this.#gateways.get(record.id)?.bridge.addresses, address);
+    return this.#lease(record, this.#ranges.get(record.id) ?? this.#gateways.get(record.id)?.bridge.addresses, address);
   }
 
   /** The same for IPv6; undefined when the network has none. */

@@ -10,15 +10,18 @@ import {
   networkConfiguration,
 } from "../containers/guest-network.ts";
 import type { InfrastructureContext } from "../context.ts";
-import { addressesOf, gatewayEndpoint, gatewayEndpoint6 } from "./endpoints.ts";
+import { addressesOf } from "./endpoints.ts";
+import { gatewayEndpoint, gatewayEndpoint6 } from "./gateway-endpoint.ts";
 import { mtuOf, type NetworkRecord } from "./network-record.ts";
 import { blockOf, networkPrefixLength } from "./network-table.ts";
 
 const factsOf = (record: NetworkRecord): NetworkFacts => {
   const mtu = mtuOf(record);
+  const isDynamic = record.external !== undefined && record.ipv4 === undefined;
   return {
-    gateway: blockOf(record).gateway,
-    prefixLength: networkPrefixLength(record),
+    gateway: isDynamic ? "" : blockOf(record).gateway,
+    prefixLength: isDynamic ? 0 : networkPrefixLength(record),
+    ...(record.external ? { external: record.external } : {}),
     internal: record.internal,
     ...(mtu === undefined ? {} : { mtu }),
   };

@@ -7,6 +7,7 @@ import type { Engine, Images } from "../contract.ts";
 import { notFound, notImplemented } from "../errors.ts";
 import type { GuestLinks, SerialUse } from "../guests/guest-links.ts";
 import type { BuildSteps, ImageRuntimeConfig, StoredImage } from "../images/contract.ts";
+import type { ContainerNetworkOptions } from "../networks/container-networks.ts";
 import { bootTethers, type Owners, type TetherBehaviour } from "./fake-tether.ts";
 import { FakeVSphere } from "./fake-vsphere.ts";
 
@@ -30,6 +31,7 @@ export async function openEngine(
     image?: ImageRuntimeConfig;
     containerLimit?: number;
     serial?: SerialUse;
+    containerNetworks?: readonly ContainerNetworkOptions[];
   } = {},
 ): Promise<Fixture> {
   const owners: Owners = new Map();
@@ -47,6 +49,7 @@ export async function openEngine(
       registries: () => ({ insecureRegistries: [], mirrors: [], allowedRegistries: [] }),
       defaults: { memoryMB: 512, cpus: 1 },
       containerLimit: options.containerLimit,
+      containerNetworks: options.containerNetworks,
       build: { version: "0", commit: "", built: "" },
       log: (message) => logged.push(message),
     },

@@ -1,6 +1,11 @@
 /** A tether in memory: boots with a fake machine, calls the engine over a real session, and runs a few tiny programs. */
 import type { Channel } from "../../link/contract.ts";
-import { type GuestConfiguration, type GuestState, STATE_KEY } from "../../link/guest-configuration.ts";
+import {
+  type GuestConfiguration,
+  type GuestLease,
+  type GuestState,
+  STATE_KEY,
+} from "../../link/guest-configuration.ts";
 import { decodeConfiguration, encodeState } from "../../link/guest-configuration-codec.ts";
 import { LinkError } from "../../link/link-error.ts";
 import { STREAM } from "../../link/operations.ts";
@@ -40,6 +45,19 @@ function pipe(): { engine: Session; tether: Session } {
 export function bootTethers(vsphere: FakeVSphere, owners: Owners, behaviour: TetherBehaviour): void {
   vsphere.boot = (machine) => new FakeTether(vsphere, machine, owners, behaviour);
 }
+
+/** What a DHCP server would give: an address that follows from the adapter's. */
+const leasesFor = ({ network }: GuestConfiguration): GuestLease[] =>
+  network.interfaces
+    .filter(({ dhcp }) => dhcp !== undefined)
+    .map(({ mac }) => ({
+      mac,
+      address: `10.88.9.${Number.parseInt(mac.slice(-2), 16)}`,
+      prefixLength: 24,
+      gateway: "10.88.9.1",
+      nameServers: [],
+      search: [],
+    }));
 
 class FakeTether implements FakeGuest {
   readonly #vsphere: FakeVSphere;
@@ -81,6 +99,8 @@ class FakeTether implements FakeGuest {
       this.#events = tether.openEvents();
     }
     if (configuration.role === "loader") return;
+    const leases = leasesFor(configuration);
+    if (leases.length > 0) this.#state = { ...this.#state, leases };
     await this.#container(configuration.process.arguments, configuration.awaitAttach);
   }
 
@@ -95,7 +115,13 @@ class FakeTether implements FakeGuest {
       await this.#end();
       return;
     }
-    this.#report({ status: "running", pid: 1, startedAt: new Date().toISOString() });
+    const { leases } = this.#state;
+    this.#report({
+      status: "running",
+      pid: 1,
+      startedAt: new Date().toISOString(),
+      ...(leases === undefined ? {} : { leases }),
+    });
     const code = await this.#program(argv);
     this.#exit.resolve(code);
     if (awaitAttach) await this.#delivered.promise;
