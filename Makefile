@@ -81,13 +81,14 @@ $(ASSETS)/launcher-x64: $(wildcard tether/launcher/*.c tether/launcher/*.h) teth
 	mkdir -p $(ASSETS)
 	tether/launcher/build.sh $(ASSETS)
 
+# In parts: what a container does not need before its process runs is not even looked at before.
 $(ASSETS)/tether-x64: $(TETHER_SOURCES) node_modules/.installed
 	mkdir -p $(ASSETS)
-	$(COMPILE) --target=bun-linux-x64 tether/main.ts --outfile $@
+	$(COMPILE) --splitting --target=bun-linux-x64 tether/main.ts --outfile $@
 
 $(ASSETS)/tether-arm64: $(TETHER_SOURCES) node_modules/.installed
 	mkdir -p $(ASSETS)
-	$(COMPILE) --target=bun-linux-arm64 tether/main.ts --outfile $@
+	$(COMPILE) --splitting --target=bun-linux-arm64 tether/main.ts --outfile $@
 
 $(ASSETS)/%.zst: $(ASSETS)/%
 	zstd -q -f -10 -T0 $< -o $@

@@ -38,7 +38,7 @@ export interface Medium {
 
 /** Compiles the tether into a folder. @returns its path */
 export async function compileTether(folder: string): Promise<string> {
-  const flags = ["--compile", "--minify", "--bytecode", "--format=esm"];
+  const flags = ["--compile", "--splitting", "--minify", "--bytecode", "--format=esm"];
   const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
   const out = join(folder, "tether");
   const output = ["--target=bun-linux-x64", "--outfile", out];

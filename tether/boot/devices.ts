@@ -1,5 +1,4 @@
 import { chmodSync, rmSync, type Stats, statSync } from "node:fs";
-import { posix } from "node:path";
 import type { DeviceConfiguration } from "../../src/link/guest-configuration.ts";
 import { makeNode, NODE_TYPE } from "../system/libc.ts";
 import { ensureDirectory, withPathInRoot } from "./tree-path.ts";
@@ -34,7 +33,9 @@ export const deviceStat = (path: string): Stats => {
 export const addDevice = (root: number, { source, path }: DeviceConfiguration): void => {
   const found = deviceStat(source);
   const { major, minor } = deviceNumbers(found.rdev);
-  const { dir, base } = posix.parse(path);
+  const clean = path.replace(/\/+$/, "");
+  const slash = clean.lastIndexOf("/");
+  const [dir, base] = [clean.slice(0, slash + 1), clean.slice(slash + 1)];
   ensureDirectory(root, dir);
   withPathInRoot(root, dir, (directory) => {
     const node = `${directory}/${base}`;

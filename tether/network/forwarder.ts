@@ -1,6 +1,6 @@
 /** Asks name servers outside of the guest, and remembers answers for as long as they say. */
-import { randomInt } from "node:crypto";
 import { answers, type Question, responseLifetime, withId } from "../../src/format/dns-message.ts";
+import { randomBelow } from "./random.ts";
 
 const DNS_PORT = 53;
 /** Milliseconds for one server to answer, in the first and in the second round. Programs themselves give up at 5 s. */
@@ -75,7 +75,7 @@ async function askUdp(
   question: Question,
   limit: number,
 ): Promise<Uint8Array> {
-  const id = randomInt(0x10000);
+  const id = randomBelow(0x10000);
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
   const socket = await Bun.udpSocket({
     connect: { hostname: server, port },
@@ -104,7 +104,7 @@ async function askTcp(
   question: Question,
   limit: number,
 ): Promise<Uint8Array> {
-  const id = randomInt(0x10000);
+  const id = randomBelow(0x10000);
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
   const timer = setTimeout(() => reject(new Error(`${server} did not answer`)), limit);
   const reader = new FrameReader();

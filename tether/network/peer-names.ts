@@ -1,8 +1,8 @@
 /** What the engine has told of the container's peers, and what names mean by it. Kept on disk for starts without an engine. */
-import { randomInt } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { reverseAddress } from "../../src/format/ip-address.ts";
 import type { PeerNetwork } from "../../src/link/guest-configuration.ts";
+import { randomBelow } from "./random.ts";
 
 /** Bytes of the table that is kept. */
 const FILE_LIMIT = 4 * 1024 * 1024;
@@ -40,7 +40,7 @@ export class PeerNames {
       const found = network.peers.filter(({ names }) => names.includes(plain)).flatMap((peer) => peer.addresses);
       if (found.length === 0) continue;
       // At random: programs ask for IPv4 and IPv6 in turn, so counting would favour some.
-      const first = randomInt(found.length);
+      const first = randomBelow(found.length);
       return [...found.slice(first), ...found.slice(0, first)];
     }
     return undefined;
