@@ -26,6 +26,5 @@ export async function createHypervisor(options: HypervisorOptions): Promise<Hype
   await mkdir(runDirectory, { recursive: true, mode: 0o700 });
   const version = await findQemuVersion(qemuBinary);
   const accelerator = await probeAccelerator(options.stateDirectory, qemuBinary);
-  options.log(`QEMU ${version.text}, ${accelerator.kind === "kvm" ? "KVM" : "emulation (TCG)"}: ${accelerator.reason}`);
   return new QemuHypervisor(accelerator, { ...options, runDirectory, qemuBinary }, version);
 }
