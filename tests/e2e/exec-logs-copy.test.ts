@@ -52,11 +52,20 @@ describe("docker exec", () => {
       stdout: "5\n",
     });
   });
-  test("-t", async () => {
-    const session = `stty rows 20 cols 77; docker exec -it ${running} sh -c "stty size; tty"`;
-    // At the end of its own input script would type a character into the terminal, which echoes it among the output.
-    const result = await run(["bash", "-c", `script -qec '${session}' /dev/null < <(exec sleep 60 2>/dev/null)`]);
-    expect(result.stdout.replaceAll("\r", "")).toContain("20 77\n/dev/pts/");
+  test("users by number, a file of variables, and more privileges", async () => {
+    await writeFile(join(folder, "variables"), "# a comment\nFROM_FILE=a b=c\nBASE=2\n");
+    const script = 'id -u; id -g; echo "$FROM_FILE $BASE"; awk "/CapEff/{print \\$2}" /proc/self/status';
+    const words = ["exec", "-u", "4711:4712", "--env-file", join(folder, "variables"), running, "sh", "-c", script];
+    expect(await dockerOk(...words)).toBe("4711\n4712\na b=c 2\n0000000000000000");
+    const privileged = await dockerOk(
+      "exec",
+      "--privileged",
+      running,
+      "awk",
+      "/CapEff/{print $2}",
+      "/proc/self/status",
+    );
+    expect(BigInt(`0x${privileged}`) & (1n << 21n)).toBe(1n << 21n);
   });
   test("-d", async () => {
     await dockerOk("exec", "-d", running, "sh", "-c", "echo done >/tmp/detached");
@@ -103,6 +112,15 @@ describe("docker logs", () => {
     const name = uniqueName("follow");
     await dockerOk("run", "-d", "--name", name, BUSYBOX, "sh", "-c", "for n in 1 2 3 4 5; do echo $n; sleep 0.3; done");
     expect(await docker(["logs", "-f", name])).toEqual({ code: 0, stdout: "1\n2\n3\n4\n5\n", stderr: "" });
+    // A moment between two lines: --since begins behind it, --until ends before it.
+    const times = (await dockerOk("logs", "-t", name)).split("\n").map((line) => line.split(" ")[0] ?? "");
+    const moment = new Date((Date.parse(times[2] ?? "") + Date.parse(times[3] ?? "")) / 2).toISOString();
+    expect((await docker(["logs", "--since", moment, name])).stdout).toBe("4\n5\n");
+    expect((await docker(["logs", "--until", moment, name])).stdout).toBe("1\n2\n3\n");
+    expect((await docker(["logs", "--since", moment, "--tail", "1", name])).stdout).toBe("5\n");
+    expect((await docker(["logs", "--since", "1h", "--until", "0s", "-n", "2", name])).stdout).toBe("4\n5\n");
+    expect((await docker(["logs", "--until", "1h", name])).stdout).toBe("");
+    expect(await docker(["logs", "-f", "--tail", "0", name])).toEqual({ code: 0, stdout: "", stderr: "" });
     await removeContainers(name);
   });
 });
@@ -120,6 +138,32 @@ describe("docker cp", () => {
     expect(await readFile(join(folder, "back"), "utf8")).toBe(content);
     const tar = await docker(["cp", `${name}:/etc`, "-"]);
     expect(tar.stdout).toContain("etc/passwd");
+  });
+  test("directories: where they land, what is in them, owners and modes", async () => {
+    const tree = `mkdir -p tree/deep; echo a >tree/a; echo b >tree/deep/b; ln -s a tree/link; chmod 700 tree/deep
+      chmod 600 tree/a; chown 12:34 tree/a`;
+    expect(await run(["sh", "-c", `cd ${folder} && rm -rf tree && ${tree}`])).toMatchObject({ code: 0 });
+    const look = (path: string): Promise<string> =>
+      dockerOk("exec", running, "sh", "-c", `cd ${path} && find . | sort | tr '\\n' ' '; stat -c '%u:%g %a' a`);
+    const all = ". ./a ./deep ./deep/b ./link ";
+    // Owners stay as dockerd keeps them. A directory that is not there yet becomes the copy; into one that is there the copy goes; "/." means its content.
+    await dockerOk("cp", join(folder, "tree"), `${running}:/tmp/made`);
+    expect(await look("/tmp/made")).toBe(`${all}12:34 600`);
+    await dockerOk("cp", "-a", join(folder, "tree"), `${running}:/tmp/made`);
+    expect(await look("/tmp/made/tree")).toBe(`${all}12:34 600`);
+    await dockerOk("exec", running, "mkdir", "/tmp/content");
+    await dockerOk("cp", `${folder}/tree/.`, `${running}:/tmp/content`);
+    expect(await look("/tmp/content")).toBe(`${all}12:34 600`);
+    await dockerOk("cp", `${running}:/tmp/made/tree`, join(folder, "returned"));
+    const compared = await run(["diff", "-r", "--no-dereference", join(folder, "tree"), join(folder, "returned")]);
+    expect(compared).toMatchObject({ code: 0, stdout: "" });
+    const wrong = await docker(["cp", join(folder, "tree"), `${running}:/etc/passwd`]);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toMatch(/not a directory|cannot copy directory/);
+  });
+  test("an archive on standard input", async () => {
+    const archive = `tar -C ${folder} -cf - tree | docker cp - ${running}:/root && docker exec ${running} cat /root/tree/deep/b`;
+    expect(await run(["sh", "-c", archive])).toMatchObject({ code: 0, stdout: "b\n" });
   });
   test("links and missing paths", async () => {
     await dockerOk("cp", "-L", `${ended}:/left/link`, join(folder, "followed"));

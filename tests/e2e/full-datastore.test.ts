@@ -1,8 +1,9 @@
-/** A datastore without space: what needs some fails with Docker's words and leaves nothing, what runs waits, and all goes on later. */
+/** A VCH of its own. A datastore without space: what needs some fails with Docker's words and leaves nothing, what runs waits, and all goes on later. At last, what is left of it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, statfs, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { docker as dockerCommand, image, type Result, run, STATE } from "./docker.ts";
+import { leftovers } from "./leftovers.ts";
 
 const MEBIBYTE = 1024 * 1024;
 /** The VCH's own bootstrap ISO takes a third of it. */
@@ -154,6 +155,39 @@ test(
     expect(await ok("run", "--rm", "-v", "vol:/v", "busybox", "cat", "/v/file")).toBe("there");
     await ok("volume", "rm", "vol");
     expect((await files()).filter((file) => !before.includes(file) && !file.includes("loader"))).toEqual([]);
+  },
+  LIMIT_MILLISECONDS,
+);
+
+test(
+  "vch down leaves nothing behind, also when lab and endpoint were killed",
+  async () => {
+    await ok("network", "create", "own");
+    await ok(
+      "run",
+      "-d",
+      "--name",
+      "left",
+      "--network",
+      "own",
+      "-p",
+      "127.0.0.1:23771:80",
+      "--cpus",
+      "0.5",
+      "busybox",
+      "sleep",
+      "3600",
+    );
+    expect(await leftovers(state, "full")).not.toEqual([]);
+    for (const name of ["serve", "lab"]) {
+      const { pid } = JSON.parse(await readFile(join(state, `run/${name}.json`), "utf8")) as { pid: number };
+      process.kill(pid, "SIGKILL");
+    }
+    const down = await run(["dist/vch", "down", "--state", state], { timeoutMilliseconds: LIMIT_MILLISECONDS });
+    expect(down).toMatchObject({ code: 0, stderr: "" });
+    expect(await leftovers(state, "full")).toEqual([]);
+    const again = await run(["dist/vch", "down", "--state", state], { timeoutMilliseconds: LIMIT_MILLISECONDS });
+    expect(again).toMatchObject({ code: 0, stderr: "" });
   },
   LIMIT_MILLISECONDS,
 );

@@ -76,7 +76,23 @@ describe("states", () => {
     await removeContainers(name);
   });
 
-  test("the image's stop signal and --stop-signal", async () => {
+  test("--stop-signal, and SIGKILL after --stop-timeout", async () => {
+    const name = uniqueName("stubborn");
+    const options = ["--stop-signal", "USR2", "--stop-timeout", "2"];
+    const script = "trap 'echo asked' USR2; trap 'echo never' TERM; echo ready; while :; do sleep 0.1; done";
+    await dockerOk("run", "-d", "--name", name, ...options, BUSYBOX, "sh", "-c", script);
+    await waitForLog(name, "ready");
+    const waiting = docker(["wait", name, web]);
+    await dockerOk("stop", name);
+    expect(await inspect<object>(name, ".State")).toMatchObject({ Status: "exited", ExitCode: 137, OOMKilled: false });
+    expect(await dockerOk("logs", name)).toBe("ready\nasked");
+    await dockerOk("stop", web);
+    expect(await waiting).toMatchObject({ code: 0, stdout: "137\n0\n" });
+    await dockerOk("start", web);
+    await removeContainers(name);
+  });
+
+  test("the image's stop signal", async () => {
     const name = uniqueName("signal");
     await dockerOk(
       "run",
@@ -116,7 +132,7 @@ describe("states", () => {
     expect((await docker(["inspect", name])).code).toBe(1);
   });
 
-  test("attach to a running container and detach by keys", async () => {
+  test("attach to a running container", async () => {
     const name = uniqueName("attach");
     await dockerOk("run", "-d", "-i", "--name", name, BUSYBOX, "sh", "-c", "read line; echo got $line");
     const result = await docker(["attach", name], { input: "over\n" });
@@ -160,10 +176,47 @@ describe("looking", () => {
     await removeContainers(dead);
   });
 
+  test("ps: table, JSON, and every column", async () => {
+    const table = (await dockerOk("ps", "--filter", `name=${web}`)).split("\n");
+    expect(table[0]?.split(/ {2,}/)).toEqual([
+      "CONTAINER ID",
+      "IMAGE",
+      "COMMAND",
+      "CREATED",
+      "STATUS",
+      "PORTS",
+      "NAMES",
+    ]);
+    expect(table[1]).toMatch(/^[0-9a-f]{12} .* "sh -c 'trap 'echo b…" .* ago +Up .* life-/);
+    const own = await dockerOk(
+      "ps",
+      "--filter",
+      `name=${web}`,
+      "--format",
+      "table {{.Names}}\t{{.Networks}}\t{{.Mounts}}",
+    );
+    expect(own).toMatch(new RegExp(`^NAMES +NETWORKS +MOUNTS\n${web} +bridge *$`));
+    const json = JSON.parse(
+      await dockerOk("ps", "-s", "--no-trunc", "--filter", `name=${web}`, "--format", "json"),
+    ) as object;
+    expect(json).toMatchObject({
+      Command: `"sh -c 'trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.2; done'"`,
+      Image: BUSYBOX,
+      Labels: "tier=front",
+      LocalVolumes: "0",
+      Names: web,
+      Networks: "bridge",
+      State: "running",
+    });
+  });
+
   test("top shows the container's processes", async () => {
     const lines = (await dockerOk("top", web)).split("\n");
     expect(lines[0]).toMatch(/^UID\s+PID\s+PPID\s+C\s+STIME\s+TTY\s+TIME\s+CMD$/);
     expect(lines[1]).toContain("trap");
+    const chosen = (await dockerOk("top", web, "-o", "pid,comm")).split("\n");
+    expect(chosen[0]).toMatch(/^PID\s+(COMMAND|COMM)$/);
+    expect(chosen[1]).toMatch(/^\d+\s+sh$/);
   });
 
   test("stats gives real numbers", async () => {

@@ -7,12 +7,19 @@ const OUTSIDE_ADDRESS = "10.99.7.2";
 
 /** A network namespace plays the world outside, behind a veth pair, with an HTTP server that shows who called. */
 async function makeOutside(): Promise<void> {
+  await removeOutside();
   const script = `set -e
     ip netns add ${OUTSIDE}
     ip link add vche2e0 type veth peer name eth0 netns ${OUTSIDE}
     ip addr add 10.99.7.1/24 dev vche2e0; ip link set vche2e0 up
     ip -n ${OUTSIDE} addr add ${OUTSIDE_ADDRESS}/24 dev eth0; ip -n ${OUTSIDE} link set eth0 up; ip -n ${OUTSIDE} link set lo up`;
   expect(await run(["sh", "-c", script])).toMatchObject({ code: 0 });
+}
+
+/** What may be there of it, also of a run that was cut off. */
+async function removeOutside(): Promise<void> {
+  await run(["ip", "netns", "del", OUTSIDE]);
+  await run(["ip", "link", "del", "vche2e0"]);
 }
 
 beforeAll(async () => {
@@ -39,7 +46,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await removeContainers(server);
-  await run(["ip", "netns", "del", OUTSIDE]);
+  await removeOutside();
 });
 
 test("every container has an address, a default route and a resolver", async () => {

@@ -30,10 +30,10 @@ function freePort(): Promise<number> {
   });
 }
 
-/** @param auth the `auth` section of the registry's configuration */
-export async function startRegistry(auth = ""): Promise<Registry> {
+/** @param auth the `auth` section of the registry's configuration; DIRECTORY in it is a folder of the registry's own */
+export async function startRegistry(auth = "", host = "127.0.0.1"): Promise<Registry> {
   const directory = mkdtempSync(join(tmpdir(), "vch-registry-"));
-  const address = `127.0.0.1:${await freePort()}`;
+  const address = `${host}:${await freePort()}`;
   const configuration = `version: 0.1
 log: { level: error }
 storage: { filesystem: { rootdirectory: ${directory}/data } }
