@@ -135,17 +135,37 @@ async function gather(
   return { kernel: source, packages: [...others, ...rpmPackages, ...local] };
 }
 
-/** Makes the ISO of `vch up` when there is none, or when it was made by another build of this program. */
+/** Beside the ISO: what programs and format it was made with, and `chosen` where `vch iso build` made it. */
+const stampOf = ({ iso }: StatePaths): string => `${iso}.build`;
+
+async function stampNow(): Promise<string> {
+  return `${await (await embeddedGuestPrograms()).digest()} ${MANIFEST_FORMAT}`;
+}
+
+/** Notes that somebody chose what the endpoint's ISO is made of: `vch up` leaves it alone from now on. */
+export async function keepBootstrapIso(paths: StatePaths): Promise<void> {
+  await writeFileAtomically(stampOf(paths), `${await stampNow()} ${CHOSEN}\n`);
+}
+
+const CHOSEN = "chosen";
+
+/** Makes the ISO of `vch up` when there is none, or when it was made by another build of this program and nobody chose it. */
 export async function ensureBootstrapIso(paths: StatePaths, say: (line: string) => void): Promise<string> {
-  const digest = await (await embeddedGuestPrograms()).digest();
-  const stamp = `${paths.iso}.build`;
-  const wanted = `${digest} ${MANIFEST_FORMAT}`;
-  const stamped = await readFile(stamp, "utf8").catch(() => "");
-  if (stamped.trim() === wanted && (await Bun.file(paths.iso).exists())) return paths.iso;
+  const wanted = await stampNow();
+  const stamped = (await readFile(stampOf(paths), "utf8").catch(() => "")).trim();
+  const chosen = stamped.endsWith(` ${CHOSEN}`);
+  const current = stamped === wanted || stamped === `${wanted} ${CHOSEN}`;
+  if ((current || chosen) && (await Bun.file(paths.iso).exists())) {
+    if (!current)
+      say(
+        `The bootstrap ISO was made with another build of vch. Make it again with \`vch iso build\`, or delete ${paths.iso} for the default one.`,
+      );
+    return paths.iso;
+  }
   say("Building the bootstrap ISO …");
   // On this machine reading costs little and starting counts: not compressed.
   const built = await buildBootstrapIso({ out: paths.iso, packages: paths.packages, say });
-  await writeFileAtomically(stamp, `${wanted}\n`);
+  await writeFileAtomically(stampOf(paths), `${wanted}\n`);
   say(`Bootstrap ISO: ${built.path} (${Math.round(built.size / 2 ** 20)} MiB, Linux ${built.kernelVersion})`);
   return paths.iso;
 }

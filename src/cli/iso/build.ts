@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { type Architecture, type IsoBuildOptions, parseArchitecture } from "../../../iso-builder/index.ts";
 import { parsePhotonKernel } from "../../../iso-builder/photon.ts";
-import { type BootstrapIsoRequest, buildBootstrapIso } from "../../machine/bootstrap-iso.ts";
+import { type BootstrapIsoRequest, buildBootstrapIso, keepBootstrapIso } from "../../machine/bootstrap-iso.ts";
 import { statePaths } from "../../machine/paths.ts";
 import { CommandError, stateCommand } from "../command.ts";
 
@@ -151,6 +151,7 @@ export function isoBuildCommand(): Command {
         packages: paths.packages,
         say: (line) => console.error(line),
       });
+      if (built.path === paths.iso) await keepBootstrapIso(paths);
       console.log(`${built.path}: ${built.size} bytes, SHA-256 ${built.sha256}, Linux ${built.kernelVersion}`);
     });
 }
