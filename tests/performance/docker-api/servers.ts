@@ -67,6 +67,8 @@ export async function startPodman(directory: string, containers: number): Promis
       await child.exited;
       await Bun.$`podman ${store} rm -a -f`.quiet().nothrow();
       await Bun.$`podman ${store} system reset -f`.quiet().nothrow();
+      // It binds its store onto itself, and leaves that behind.
+      await Bun.$`umount ${join(directory, "root/overlay")}`.quiet().nothrow();
     },
   };
 }
