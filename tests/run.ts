@@ -38,6 +38,7 @@ const STAGES: Stage[] = [
       "tether/loader",
       "tether/network",
       "tether/rpci",
+      "tether/share",
       "tests/architecture",
     ],
     timeoutMilliseconds: UNIT_TIMEOUT,
@@ -45,6 +46,12 @@ const STAGES: Stage[] = [
   {
     name: "tree: hostile archives",
     paths: ["tether/tree"],
+    timeoutMilliseconds: UNIT_TIMEOUT,
+    wrapper: ["tests/contained"],
+  },
+  {
+    name: "share: hostile guests, and the kernel's own client",
+    paths: ["tests/share"],
     timeoutMilliseconds: UNIT_TIMEOUT,
     wrapper: ["tests/contained"],
   },

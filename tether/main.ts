@@ -47,7 +47,15 @@ const main = async (): Promise<void> => {
   powerOffCleanly();
 };
 
-main().catch((error: unknown) => {
+/** The same program does a second task in another process: see tree/helper.ts. */
+const task = async (): Promise<void> => {
+  if (process.argv[2] !== "serve-tree") return await main();
+  const { serveTree } = await import("./tree/serve.ts");
+  await serveTree();
+  process.exit(0);
+};
+
+task().catch((error: unknown) => {
   console.error("tether:", error);
   powerOffCleanly();
 });

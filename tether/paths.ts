@@ -9,5 +9,7 @@ export const PATHS = {
   disks: "/run/tether/disks",
   /** Where the control link dials the serial carrier. */
   serialLinkSocket: "/run/link.sock",
+  /** Sockets whose connections go on at the endpoint. */
+  sockets: "/run/tether/sockets",
   cgroup: "/sys/fs/cgroup/container",
 } as const;

@@ -1,10 +1,12 @@
 import { readFileSync } from "node:fs";
+import { shareRelays } from "./process/reaper.ts";
 import { powerOff, syncAll, unmount } from "./system/libc.ts";
 
 /** Unmounts our disks, newest mount first, and switches the VM off. Does not return where it is PID 1. */
 export const powerOffCleanly = (): void => {
   // Started by hand somewhere else: that machine must not be switched off.
   if (process.pid !== 1) process.exit(1);
+  endShares();
   syncAll();
   const ours = readFileSync("/proc/self/mounts", "utf8")
     .split("\n")
@@ -20,6 +22,17 @@ export const powerOffCleanly = (): void => {
   }
   syncAll();
   powerOff();
+};
+
+/** Whoever serves a share must not wait for one: without their relays they answer with errors at once. */
+const endShares = (): void => {
+  for (const pid of shareRelays) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
 };
 
 const tryDetach = (path: string | undefined): void => {

@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { parseBindRoots } from "../machine/bind-roots.ts";
 import type { ContainerNetwork } from "../machine/container-networks.ts";
 import { DEFAULT_STATE_DIRECTORY, statePaths } from "../machine/paths.ts";
 import { CONTROL_LINKS, type ControlLink, type SettingsChoices } from "../machine/settings.ts";
@@ -25,6 +26,7 @@ interface UpOptions extends TargetOptions, ContainerNetworkOptionValues {
   insecureRegistry: string[];
   controlLink?: ControlLink;
   serialAddress?: string;
+  bindRoot: string[];
   sampleImage: boolean;
 }
 
@@ -86,13 +88,19 @@ export function upCommand(): Command {
       "host[:port] of this machine that vSphere's hosts dial for serial ports (default: the bridge network's gateway, which only the lab's host can dial; port 2378)",
     )
     .option(
+      "--bind-root <path>",
+      "directory of this machine that containers may bind-mount, with all below; repeatable; or any, or none (default: any with the embedded lab, none with --target)",
+      collect,
+      [],
+    )
+    .option(
       "--no-sample-image",
       "do not import the image `busybox`, made from Debian's busybox-static, when there is no image",
     )
     .addHelpText(
       "after",
       "\nSettings are decided at the first start and kept in endpoint.json of the state directory; later starts use them again\n" +
-        "and only --insecure-registry, --memory, --cpus, --control-link, --serial-address, --container-network and --target with\n" +
+        "and only --insecure-registry, --bind-root, --memory, --cpus, --control-link, --serial-address, --container-network and --target with\n" +
         "their options are taken anew.",
     )
     .action(async (options: UpOptions, command: Command) => {
@@ -111,6 +119,7 @@ export function upCommand(): Command {
           cpus: options.cpus,
           insecureRegistries: options.insecureRegistry,
           ...(networks === undefined ? {} : { containerNetworks: networks }),
+          bindRoots: parseBindRoots(options.bindRoot),
           external,
         },
         controlLink: { carrier: options.controlLink, ...serialAddress(options.serialAddress) },

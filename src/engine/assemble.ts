@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { OpenBridgeNetwork } from "../network/contract.ts";
 import type { VirtualMachineRecord, VirtualMachineReference } from "../vsphere/contract.ts";
+import { NO_BINDS } from "./binds/settings.ts";
 import { BootAdmission } from "./boot-admission.ts";
 import { bootstrapMedia } from "./bootstrap-medium.ts";
 import { makeBuilds, removeUnfinished, unfinishedContainers } from "./build/index.ts";
@@ -146,6 +147,7 @@ export async function assembleEngine(options: EngineOptions, parts: EngineParts)
       volumes,
       images: imageService.store,
       containerRemoved: () => imageService.collect(),
+      binds: options.binds ?? NO_BINDS,
       defaults: options.defaults,
       containerLimit: options.containerLimit ?? 0,
       capacity: { ...capacity, cpuMhz: Math.round(capacity.cpuMhz / Math.max(1, capacity.cpus)) },

@@ -1,5 +1,6 @@
 /** What the parts of the engine share. Made once by createEngine, in order of dependence. */
 import type { InventoryView, VSphere } from "../vsphere/contract.ts";
+import type { BindSettings } from "./binds/settings.ts";
 import type { BootAdmission } from "./boot-admission.ts";
 import type { ContainerTable } from "./containers/table.ts";
 import type { RecentRuns } from "./containers/timeline.ts";
@@ -47,6 +48,7 @@ export interface EngineContext extends InfrastructureContext {
   readonly images: ImageStore;
   /** Images that only a removed container still held may go. */
   containerRemoved(): Promise<void>;
+  readonly binds: BindSettings;
   readonly defaults: { memoryMB: number; cpus: number };
   /** Most containers of this VCH; 0 for no limit. */
   readonly containerLimit: number;

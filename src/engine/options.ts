@@ -1,6 +1,7 @@
 /** What an engine is made with. */
 import type { RegistrySettings } from "../registry/settings.ts";
 import type { DatastorePath, VSphere } from "../vsphere/contract.ts";
+import type { BindSettings } from "./binds/settings.ts";
 import type { GuestLinkOptions } from "./guests/guest-links.ts";
 import type { IsoFacts } from "./isos/record.ts";
 import type { ContainerNetworkOptions } from "./networks/container-networks.ts";
@@ -31,6 +32,8 @@ export interface EngineOptions {
   link: Omit<GuestLinkOptions, "host" | "log"> & { host?: string };
   /** Asked at each use, so that changed settings count at once. */
   registries: () => RegistrySettings;
+  /** Paths of this machine that containers may mount; none when left out. */
+  binds?: BindSettings;
   /** Of containers that say nothing. */
   defaults: { memoryMB: number; cpus: number };
   /** Most containers; 0 or nothing for no limit. */

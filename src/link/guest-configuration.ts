@@ -162,7 +162,31 @@ export type MountConfiguration =
       /** Directory inside the volume to mount instead of its root. */
       subpath?: string;
     }
-  | { type: "tmpfs"; destination: string; readOnly: boolean; sizeBytes?: number; mode?: number; options: string[] };
+  | { type: "tmpfs"; destination: string; readOnly: boolean; sizeBytes?: number; mode?: number; options: string[] }
+  | ShareConfiguration
+  | SocketConfiguration;
+
+/** A file or directory of the endpoint's machine, served over the control link. */
+export interface ShareConfiguration {
+  type: "share";
+  /** Its number among the container's shares, in requests on the link. */
+  share: number;
+  kind: "directory" | "file";
+  destination: string;
+  readOnly: boolean;
+}
+
+/** A unix socket whose connections go on at the endpoint. */
+export interface SocketConfiguration {
+  type: "socket";
+  /** Its number among the container's sockets. */
+  index: number;
+  destination: string;
+  /** Permissions and owner of the socket file. */
+  mode: number;
+  uid: number;
+  gid: number;
+}
 
 export interface ResourceLimit {
   /** As in setrlimit(2), lower case without RLIMIT_: nofile, nproc, core … */

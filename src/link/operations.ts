@@ -162,6 +162,16 @@ export interface Streams {
   layerPack: { request: { tree: TreeTarget } };
   /** Keep all processes frozen for as long as the channel is open; ends by itself with the session. Control: `{ frozen: true }`. */
   freeze: { request: Record<string, never> };
+  /**
+   * Opened by the tether: file operations on the container's bind mounts, as src/format/file-share has them, on the stdout
+   * stream in both directions. Control back: `{ serving: true }` before the first reply.
+   */
+  share: { request: Record<string, never> };
+  /**
+   * Opened by the tether: a connection to the socket that bind mount number `index` of the container is. Bytes on the stdin
+   * stream to the socket, on the stdout stream from it. Control back: `{ connected: true }`.
+   */
+  socket: { request: { index: number } };
 }
 
 export interface HealthProbe {

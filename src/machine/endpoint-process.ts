@@ -4,9 +4,11 @@ import { createEngine, type SerialLinkOptions } from "../engine/index.ts";
 import { LAB_SWITCH, portGroupBridge } from "../lab/hypervisor/index.ts";
 import type { RegistrySettings } from "../registry/settings.ts";
 import { connectVSphere } from "../vsphere/index.ts";
+import { effectiveBindRoots } from "./bind-roots.ts";
 import { BUILD } from "./build.ts";
 import { loadLinkCertificate, loadServingCertificates } from "./certificates.ts";
-import { announceReady, recordDaemon } from "./daemon.ts";
+import { announceReady, recordDaemon, selfCommand } from "./daemon.ts";
+import { FILE_SERVER_COMMAND } from "./file-server.ts";
 import { isoFacts } from "./isos.ts";
 import { debugLog, log } from "./log.ts";
 import type { StatePaths } from "./paths.ts";
@@ -61,6 +63,11 @@ export async function runEndpoint(paths: StatePaths, settings: EndpointSettings)
     iso: { file: paths.iso, facts: await isoFacts(paths.iso) },
     link: { port: settings.bridge.linkPort, ...link, ...serialLink(paths, settings) },
     registries: () => registrySettings(paths, settings),
+    binds: {
+      roots: effectiveBindRoots(settings),
+      dockerSocket: paths.socket,
+      fileServer: [...selfCommand(), FILE_SERVER_COMMAND],
+    },
     defaults: settings.defaults,
     buildDirectory: paths.build,
     build: { version: BUILD.version, commit: BUILD.commit, built: BUILD.built },

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { formatIp, formatNetwork, parseNetwork } from "../format/ip-address.ts";
 import type { VSphereTarget } from "../vsphere/index.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
+import type { BindRoots } from "./bind-roots.ts";
 import { chooseBridgeSubnet, gatewayOf } from "./bridge-subnet.ts";
 import type { ContainerNetwork } from "./container-networks.ts";
 import type { StatePaths } from "./paths.ts";
@@ -49,6 +50,8 @@ export interface EndpointSettings {
   defaults: { memoryMB: number; cpus: number };
   /** Registries that may be spoken to without TLS: `host[:port]` or CIDR. */
   insecureRegistries: string[];
+  /** Paths of this machine that containers may mount; by default any with a lab, none without. */
+  bindRoots?: BindRoots;
 }
 
 export const CONTROL_LINKS = ["auto", "net", "serial"] as const;
@@ -84,6 +87,7 @@ export interface SettingsChoices {
   insecureRegistries: string[];
   /** Undefined leaves them as they are. */
   containerNetworks?: ContainerNetwork[];
+  bindRoots?: BindRoots;
   /** A vSphere that is not our own lab, with the bridge network there. */
   external?: { vsphere: VSphereTarget; network: string; interfaceName: string };
 }
@@ -113,6 +117,7 @@ export async function makeSettings(choices: SettingsChoices): Promise<EndpointSe
     },
     defaults: { memoryMB: choices.memoryMB, cpus: choices.cpus },
     insecureRegistries: choices.insecureRegistries,
+    ...(choices.bindRoots === undefined ? {} : { bindRoots: choices.bindRoots }),
   };
 }
 

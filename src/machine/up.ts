@@ -42,6 +42,7 @@ async function settle(paths: StatePaths, request: UpRequest): Promise<EndpointSe
   if (request.changed.memory) settings.defaults.memoryMB = request.choices.memoryMB;
   if (request.changed.cpus) settings.defaults.cpus = request.choices.cpus;
   if (request.changed.insecureRegistries) settings.insecureRegistries = request.choices.insecureRegistries;
+  if (request.choices.bindRoots !== undefined) settings.bindRoots = request.choices.bindRoots;
   const { carrier, address, port } = request.controlLink;
   if (carrier !== undefined || address !== undefined) {
     const before = controlLinkOf(settings);

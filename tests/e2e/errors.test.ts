@@ -60,7 +60,12 @@ const cases: [title: string, command: string[], code: number, text: string | Reg
     "network no-such-net not found",
   ],
   ["too little memory", ["run", "--rm", "-m", "4m", BUSYBOX, "true"], 125, "Minimum memory limit allowed is 6MB"],
-  ["a bind mount", ["run", "--rm", "-v", "/etc:/host", BUSYBOX, "true"], 125, /bind/i],
+  [
+    "a bind mount of nothing",
+    ["run", "--rm", "--mount", "type=bind,source=/no/such,target=/host", BUSYBOX, "true"],
+    125,
+    'invalid mount config for type "bind": bind source path does not exist: /no/such',
+  ],
   ["the host's network", ["run", "--rm", "--network", "host", BUSYBOX, "true"], 125, /host/],
   ["a bad signal", ["kill", "-s", "NOPE", taken], 1, "invalid signal: NOPE"],
 ];

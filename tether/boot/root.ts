@@ -15,11 +15,12 @@ import {
   type MountConfiguration,
 } from "../../src/link/guest-configuration.ts";
 import { PATHS } from "../paths.ts";
-import { MOUNT, makeNode, mount, NODE_TYPE, OPEN, open } from "../system/libc.ts";
+import { MOUNT, makeNode, mount, NODE_TYPE, OPEN, open, openInRoot, RESOLVE } from "../system/libc.ts";
 import { addDevice } from "./devices.ts";
 import { blockDevice, DISK_WAIT_LIMIT, diskName, limitSize, mountDisk } from "./disks.ts";
 import { ETC_FILES } from "./etc-files.ts";
-import { ensureDirectory, ensureFile, withPathInRoot } from "./tree-path.ts";
+import type { LaterMount } from "./later-mount.ts";
+import { ensureDirectory, ensureFile, existsInRoot, withPathInRoot } from "./tree-path.ts";
 import { waitForDevice } from "./uevents.ts";
 
 const NOT_FOR_PROGRAMS = MOUNT.noSuid | MOUNT.noDev | MOUNT.noExec;
@@ -64,8 +65,11 @@ export const mountRootDisk = (configuration: ContainerConfiguration): ContainerT
   return { disk, private: privateDirectory, root: open(PATHS.root, OPEN.readOnly) };
 };
 
-/** Mounts everything that belongs into the container's root. */
-export const buildRoot = (configuration: ContainerConfiguration, tree: ContainerTree): void => {
+/**
+ * Mounts everything that belongs into the container's root, and answers what must wait for the control link: what the
+ * endpoint serves, and whatever may be mounted in it.
+ */
+export const buildRoot = (configuration: ContainerConfiguration, tree: ContainerTree): LaterMount[] => {
   const { root } = tree;
   const { privileged } = configuration.process;
   const at = (path: string, source: string, type: string, flags: number, data = ""): void => {
@@ -95,10 +99,73 @@ export const buildRoot = (configuration: ContainerConfiguration, tree: Container
     withPathInRoot(root, `/etc/${name}`, (target) => mount(`${tree.private}/${name}`, target, "", MOUNT.bind));
   }
   const byDepth = [...configuration.mounts].sort((a, b) => depth(a.destination) - depth(b.destination));
+  const later: LaterMount[] = [];
   for (const [index, entry] of byDepth.entries()) {
-    if (entry.type === "tmpfs") mountTmpfs(root, entry);
+    const served = entry.type === "share" || entry.type === "socket";
+    if (served || later.length > 0) later.push(...prepareLater(root, entry, index, tree));
+    else if (entry.type === "tmpfs") mountTmpfs(root, entry);
     else mountVolume(root, entry, index);
   }
+  return later;
+};
+
+/** A mount for later. Nothing may be looked up in a share by this program, which serves it. */
+const prepareLater = (root: number, entry: MountConfiguration, index: number, tree: ContainerTree): LaterMount[] => {
+  switch (entry.type) {
+    case "share":
+      return [entry, ...(entry.destination === "/etc" ? ETC_FILES.map((name) => etcFile(tree, name)) : [])];
+    case "socket":
+      return [entry];
+    case "tmpfs": {
+      const { flags, data } = tmpfsOptions(entry);
+      const { destination } = entry;
+      return [
+        {
+          type: "mount",
+          kind: "directory",
+          destination,
+          source: "tmpfs",
+          fileSystem: "tmpfs",
+          flags,
+          data,
+          remount: 0,
+        },
+      ];
+    }
+    case "volume":
+      return [laterVolume(root, entry, index)];
+  }
+};
+
+const etcFile = (tree: ContainerTree, name: string): LaterMount => ({
+  type: "mount",
+  kind: "file",
+  destination: `/etc/${name}`,
+  source: `${tree.private}/${name}`,
+  fileSystem: "",
+  flags: MOUNT.bind,
+  data: "",
+  remount: 0,
+});
+
+const laterVolume = (root: number, entry: VolumeMount, index: number): LaterMount => {
+  const content = volumeContent(entry, index);
+  if (entry.copyUp && existsInRoot(root, entry.destination)) copyUp(root, entry.destination, content);
+  const volume = open(content, OPEN.readOnly);
+  // Stays open: the path of the descriptor is what will be mounted.
+  const source = openInRoot(volume, entry.subpath ?? "/", OPEN.path, 0, RESOLVE.inRoot | RESOLVE.noMagicLinks);
+  closeSync(volume);
+  return {
+    type: "mount",
+    kind: "directory",
+    destination: entry.destination,
+    source: `/proc/${process.pid}/fd/${source}`,
+    fileSystem: "",
+    flags: MOUNT.bind | MOUNT.recursive,
+    data: "",
+    remount: entry.readOnly ? MOUNT.bind | MOUNT.remount | MOUNT.readOnly : 0,
+    done: () => closeSync(source),
+  };
 };
 
 const depth = (path: string): number => path.split("/").filter((part) => part !== "").length;
@@ -133,7 +200,7 @@ const TMPFS_FLAGS: Record<string, number> = {
   relatime: MOUNT.relAtime,
 };
 
-const mountTmpfs = (root: number, entry: TmpfsMount): void => {
+const tmpfsOptions = (entry: TmpfsMount): { flags: number; data: string } => {
   let flags = MOUNT.noSuid | MOUNT.noDev | MOUNT.noExec | (entry.readOnly ? MOUNT.readOnly : 0);
   const data: string[] = [];
   for (const option of entry.options) {
@@ -145,14 +212,21 @@ const mountTmpfs = (root: number, entry: TmpfsMount): void => {
   }
   if (entry.sizeBytes !== undefined) data.push(`size=${entry.sizeBytes}`);
   data.push(`mode=${(entry.mode ?? 0o1777).toString(8)}`);
-  ensureDirectory(root, entry.destination);
-  withPathInRoot(root, entry.destination, (target) => mount("tmpfs", target, "tmpfs", flags, data.join(",")));
+  return { flags, data: data.join(",") };
 };
 
+const mountTmpfs = (root: number, entry: TmpfsMount): void => {
+  const { flags, data } = tmpfsOptions(entry);
+  ensureDirectory(root, entry.destination);
+  withPathInRoot(root, entry.destination, (target) => mount("tmpfs", target, "tmpfs", flags, data));
+};
+
+/** The disk is mounted writable even for `:ro`: its journal may need replaying, and the image's content may be copied up. */
+const volumeContent = (entry: VolumeMount, index: number): string =>
+  `${mountDisk(requireDevice(entry.disk), `volume-${index}`, false)}/${DISK_LAYOUT.content}`;
+
 const mountVolume = (root: number, entry: VolumeMount, index: number): void => {
-  // The disk is mounted writable even for `:ro`: its journal may need replaying, and the image's content may be copied up.
-  const disk = mountDisk(requireDevice(entry.disk), `volume-${index}`, false);
-  const content = `${disk}/${DISK_LAYOUT.content}`;
+  const content = volumeContent(entry, index);
   ensureDirectory(root, entry.destination);
   if (entry.copyUp) copyUp(root, entry.destination, content);
   const volume = open(content, OPEN.readOnly);

@@ -19,6 +19,16 @@ export const withPathInRoot = <T>(root: number, path: string | Uint8Array, use: 
 
 const components = (path: string): string[] => path.split("/").filter((part) => part !== "" && part !== ".");
 
+export const existsInRoot = (root: number, path: string): boolean => {
+  try {
+    withPathInRoot(root, path, () => undefined);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === ERRNO.ENOENT) return false;
+    throw error;
+  }
+};
+
 /** Makes the directory with all its parents (mode 0755) if it is missing. */
 export const ensureDirectory = (root: number, path: string): void => {
   let reached = "/";

@@ -113,6 +113,9 @@ export class Container {
     await this.#process?.endInput();
   }
 
+  /** Waited for when a run has ended, before anybody is told. */
+  settle: () => Promise<void> = () => Promise.resolve();
+
   onExit(listener: (exitCode: number) => void): () => void {
     this.#exitListeners.add(listener);
     return () => void this.#exitListeners.delete(listener);
@@ -240,6 +243,7 @@ export class Container {
     this.output.endRun();
     await child.release();
     await this.#whileDelivering(this.output.drained());
+    await this.settle();
     for (const listener of [...this.#exitListeners]) listener(exitCode);
     return exitCode;
   }

@@ -206,7 +206,11 @@ export const parsePsArguments = (text: string): Column[] => {
 };
 
 /** docker top: the container's processes as ps would show them; user names are those of the container. */
-export const listProcesses = (pid: number, root: number, text: string): { titles: string[]; processes: string[][] } => {
+export const listProcesses = async (
+  pid: number,
+  root: number,
+  text: string,
+): Promise<{ titles: string[]; processes: string[][] }> => {
   const columns = parsePsArguments(text);
   const memory = /^MemTotal:\s+(\d+)/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1];
   const boot = /^btime (\d+)/m.exec(readFileSync("/proc/stat", "utf8"))?.[1];
@@ -214,7 +218,7 @@ export const listProcesses = (pid: number, root: number, text: string): { titles
     uptime: Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]),
     bootSeconds: Number(boot ?? 0),
     memoryBytes: Number(memory ?? 1) * 1024,
-    users: passwdNames(root),
+    users: await passwdNames(root),
   };
   return {
     titles: columns.map(({ name, title }) => title ?? COLUMNS[name]?.title ?? name),

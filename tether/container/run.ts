@@ -1,12 +1,14 @@
 import type { ContainerConfiguration } from "../../src/link/guest-configuration.ts";
 import { ensureEtcFiles, writeEtcFiles } from "../boot/etc-files.ts";
 import { nameHost, setSysctls } from "../boot/kernel.ts";
+import type { LaterMount } from "../boot/later-mount.ts";
 import { buildRoot, mountRootDisk } from "../boot/root.ts";
 import { configureNetwork } from "../network/interfaces.ts";
 import { openLiveNetwork } from "../network/open.ts";
 import { powerOffCleanly } from "../power.ts";
 import { reapOrphans } from "../process/reaper.ts";
 import { ProcessStartError } from "../process/start-error.ts";
+import type { Shares } from "../share/shares.ts";
 import type { StateReport } from "../state.ts";
 import { prepareCgroup } from "./cgroup.ts";
 import { Container } from "./container.ts";
@@ -48,10 +50,18 @@ const networkStep = async (work: Promise<unknown>): Promise<void> => {
 /** A container's life from here to power-off. */
 export const runContainer = async (configuration: ContainerConfiguration, state: StateReport): Promise<void> => {
   let container: Container | undefined;
+  let connection: Link | undefined;
+  let shares: Shares | undefined;
+  const acknowledged = Promise.withResolvers<void>();
   try {
     await networkStep(guardInterfaces(configuration));
-    container = prepare(configuration, state);
+    const prepared = prepare(configuration, state);
+    container = prepared.container;
     if (configuration.network.resolver) await networkStep(openLiveNetwork(container));
+    if (prepared.later.length > 0) {
+      connection = await connect(configuration, container, state, acknowledged.resolve);
+      shares = await mountShares(container, connection, prepared.later);
+    }
     await sendToSyslog(configuration, container);
     await container.start();
   } catch (error) {
@@ -59,10 +69,10 @@ export const runContainer = async (configuration: ContainerConfiguration, state:
     else container.fail(error);
   }
   reapOrphans();
-  // The link is loaded only now: it has no part in starting the process.
-  const acknowledged = Promise.withResolvers<void>();
-  const connection = await connect(configuration, container, state, acknowledged.resolve);
+  // The link is loaded only now, unless something is mounted over it: it has no part in starting the process.
+  connection ??= await connect(configuration, container, state, acknowledged.resolve);
   await container?.finished;
+  await shares?.close();
   await releaseAddresses(container);
   await waitUntilTold(configuration, container, connection, acknowledged.promise);
   connection.close("the container has ended");
@@ -83,7 +93,10 @@ const sendToSyslog = async ({ log, network }: ContainerConfiguration, container:
 };
 
 /** Everything before the process: disks, mounts, names, network. Each step is short; the order is what they need. */
-const prepare = (configuration: ContainerConfiguration, state: StateReport): Container => {
+const prepare = (
+  configuration: ContainerConfiguration,
+  state: StateReport,
+): { container: Container; later: LaterMount[] } => {
   const tree = step("mount", () => mountRootDisk(configuration));
   const earlier = state.keepIn(tree.private);
   const cutOff = earlier !== undefined && earlier.status !== "exited" && earlier.status !== "failed";
@@ -93,12 +106,26 @@ const prepare = (configuration: ContainerConfiguration, state: StateReport): Con
   const isDynamic = configuration.network.interfaces.some(({ dhcp }) => dhcp !== undefined);
   // With addresses by DHCP they are written when these are known.
   step("mount", () => (isDynamic ? ensureEtcFiles(tree.private) : writeEtcFiles(tree.private, configuration)));
-  step("mount", () => buildRoot(configuration, tree));
+  const later = step("mount", () => buildRoot(configuration, tree));
   state.phase("mounts");
   step("network", () => configureNetwork(configuration.network.interfaces));
   step("configuration", () => setSysctls(configuration.sysctls));
   state.phase("network");
-  return new Container(configuration, tree, state, { cgroup, cutOff });
+  return { container: new Container(configuration, tree, state, { cgroup, cutOff }), later };
+};
+
+/** Mounts what the endpoint serves. Its code is loaded only for containers that have such a mount. */
+const mountShares = async (container: Container, connection: Link, later: LaterMount[]): Promise<Shares> => {
+  const { Shares } = await import("../share/shares.ts");
+  const shares = new Shares(container.tree.root);
+  connection.withSession((session) => shares.useSession(session));
+  try {
+    await shares.mount(later);
+  } catch (error) {
+    throw new ProcessStartError("mount", error instanceof Error ? error.message : String(error));
+  }
+  container.settle = () => shares.settled();
+  return shares;
 };
 
 /** The rules are there before an interface is up. Their code is loaded only for containers that have some. */

@@ -10,8 +10,11 @@
  * fd 4    reports: `P` + u32 pid once the process exists, then either end of file (it runs), or
  *         `E` + class + u32 errno + name of the failed step. Classes: n not found, x not executable, d working
  *         directory, r not running (the container has ended), m mounts, o other.
+ *
+ * With arguments it does something else: see shares.h.
  */
 #include "system.h"
+#include "shares.h"
 
 enum { SPEC = 3, REPORT = 4, MAX_ARGUMENTS = 65536, MAX_GROUPS = 1024, MAX_PATHS = 128, MAX_LIMITS = 32, PATH_LENGTH = 4352 };
 
@@ -317,7 +320,7 @@ __attribute__((noreturn)) static void supervise(i64 child) {
 }
 
 __attribute__((noreturn, used)) void start(u64 *stack) {
-  (void)stack;
+  run_share_command(stack[0], (char **)(stack + 1));
   read_specification();
   if (spec.cgroup) check(write_file(spec.cgroup, "0"), 'o', "cgroup");
   u64 all = ~0UL;

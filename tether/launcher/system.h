@@ -14,7 +14,7 @@ enum {
   SYS_rt_sigtimedwait = 128, SYS_pivot_root = 155, SYS_prctl = 157, SYS_mount = 165, SYS_umount2 = 166,
   SYS_sethostname = 170, SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_faccessat = 269,
   SYS_prlimit64 = 302, SYS_setns = 308, SYS_statx = 332, SYS_pidfd_open = 434, SYS_close_range = 436, SYS_chdir = 80,
-  SYS_lseek = 8, SYS_umask = 95,
+  SYS_lseek = 8, SYS_umask = 95, SYS_getpid = 39, SYS_openat2 = 437,
 };
 static inline i64 syscall6(i64 n, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f) {
   register i64 r10 __asm__("r10") = d;
@@ -36,7 +36,7 @@ enum {
   SYS_rt_sigtimedwait = 137, SYS_pivot_root = 41, SYS_prctl = 167, SYS_mount = 40, SYS_umount2 = 39,
   SYS_sethostname = 161, SYS_exit_group = 94, SYS_openat = 56, SYS_mkdirat = 34, SYS_faccessat = 48,
   SYS_prlimit64 = 261, SYS_setns = 268, SYS_statx = 291, SYS_pidfd_open = 434, SYS_close_range = 436, SYS_chdir = 49,
-  SYS_lseek = 62, SYS_umask = 166,
+  SYS_lseek = 62, SYS_umask = 166, SYS_getpid = 172, SYS_openat2 = 437,
 };
 static inline i64 syscall6(i64 n, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f) {
   register i64 x8 __asm__("x8") = n;

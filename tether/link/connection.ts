@@ -80,6 +80,13 @@ export class Connection {
     this.send(event());
   }
 
+  /** Calls `use` with the session there is, and with every later one. */
+  withSession(use: (session: Session) => void): void {
+    this.#users.push(use);
+    if (this.#session !== undefined) use(this.#session);
+  }
+  readonly #users: ((session: Session) => void)[] = [];
+
   /** Reports an event, if anybody listens. Never throws. */
   send(event: GuestEvent): void {
     const events = this.#events;
@@ -112,6 +119,7 @@ export class Connection {
     if (this.#state.current.phases?.linked === undefined) this.#state.phase("linked");
     this.send({ type: "state", state: this.#state.current });
     for (const greeting of this.#greetings) this.send(greeting());
+    for (const use of this.#users) use(session);
     this.#linkedOnce();
   }
 }

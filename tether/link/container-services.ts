@@ -14,6 +14,12 @@ import { sendLogs } from "./logs.ts";
 import { type CallHandlers, inputBytes, type StreamHandlers } from "./request.ts";
 import { attach, Execs } from "./stdio.ts";
 
+/**
+ * Files of a container with shares are read and written by a process of their own: this one serves the shares, and would wait
+ * for itself.
+ */
+const hasShares = ({ configuration }: Container): boolean => configuration.mounts.some(({ type }) => type === "share");
+
 /** What a container VM serves on the control link. `acknowledged` is called when the engine has the exit state. */
 export const containerServices = (
   container: Container,
@@ -78,7 +84,7 @@ export const containerServices = (
     archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner }, channel) => {
       const root = requireOwnTree(tree);
       const { user, additionalGroups } = container.configuration.process;
-      const containerOwner = user === "" ? undefined : resolveUser(container.tree.root, user, additionalGroups);
+      const containerOwner = user === "" ? undefined : await resolveUser(container.tree.root, user, additionalGroups);
       const statistics = await writeArchive(root, path, inputBytes(channel), {
         noOverwriteDirNonDir,
         copyOwner,
@@ -87,5 +93,21 @@ export const containerServices = (
       await channel.control({ ...statistics });
     },
   };
-  return { calls, streams };
+  if (!hasShares(container)) return { calls, streams };
+  return {
+    calls: {
+      ...calls,
+      pathStat: async (request) => (await import("../tree/helper.ts")).callHelper("pathStat", request),
+    },
+    streams: {
+      ...streams,
+      archiveRead: async (request, channel) =>
+        (await import("../tree/helper.ts")).streamThroughHelper("archiveRead", request, channel),
+      archiveWrite: async (request, channel) => {
+        const { user } = container.configuration.process;
+        const named = user === "" ? request : { ...request, user };
+        return (await import("../tree/helper.ts")).streamThroughHelper("archiveWrite", named, channel);
+      },
+    },
+  };
 };

@@ -11,10 +11,10 @@ import { applyLayer, exportTree, listTree, packLayer, pathStat, readArchive, wri
 import type { Mounts } from "./mounts.ts";
 
 /** User and group in the tree's own /etc/passwd. */
-const ownerOf = (content: string, user: string): { uid: number; gid: number } => {
+const ownerOf = async (content: string, user: string): Promise<{ uid: number; gid: number }> => {
   const root = open(content, OPEN.path | OPEN.directory);
   try {
-    return resolveUser(root, user, []);
+    return await resolveUser(root, user, []);
   } finally {
     closeSync(root);
   }
@@ -49,7 +49,7 @@ export const loaderServices = (
       sendLogs(mounts.logs(mountOf(request.tree)), undefined, { ...request, follow: false }, channel),
     archiveRead: async ({ tree, path }, channel) => sendArchive(await readArchive(contentOf(tree), path), channel),
     archiveWrite: async ({ tree, path, noOverwriteDirNonDir, copyOwner, user }, channel) => {
-      const containerOwner = copyOwner && user ? ownerOf(contentOf(tree), user) : undefined;
+      const containerOwner = copyOwner && user ? await ownerOf(contentOf(tree), user) : undefined;
       const options = { noOverwriteDirNonDir, copyOwner, ...(containerOwner && { containerOwner }) };
       const statistics = await writeArchive(contentOf(tree), path, inputBytes(channel), options);
       await channel.control({ ...statistics });

@@ -141,7 +141,7 @@ export const startProcess = async (options: StartOptions): Promise<ChildProcess>
   const { process } = options;
   const name = process.arguments[0];
   if (name === undefined || name === "") throw new ProcessStartError("not-found", "no command specified");
-  const user = resolveUser(options.root, process.user, process.additionalGroups);
+  const user = await resolveUser(options.root, process.user, process.additionalGroups);
   const environment = completeEnvironment(process, user, options.hostname);
   const specification = encodeSpecification(process, user, environment, options.placement, options.cgroup);
 

@@ -13,6 +13,9 @@ export const spawned = <T extends Bun.Subprocess>(child: T): T => {
   return child;
 };
 
+/** Relays of shares that are mounted: see tether/share. */
+export const shareRelays = new Set<number>();
+
 const children = (): number[] =>
   readdirSync("/proc/self/task").flatMap((task) =>
     readFileSync(`/proc/self/task/${task}/children`, "utf8")

@@ -44,6 +44,7 @@ export const ERRNO = {
   EACCES: 13,
   EBUSY: 16,
   EEXIST: 17,
+  EXDEV: 18,
   ENODEV: 19,
   ENOTDIR: 20,
   EISDIR: 21,
@@ -298,7 +299,7 @@ export const hardLink = (existing: string | Uint8Array, path: string | Uint8Arra
 };
 
 const SYS_OPENAT2 = 437;
-export const RESOLVE = { noMagicLinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
+export const RESOLVE = { noCrossing: 0x01, noMagicLinks: 0x02, noSymlinks: 0x04, beneath: 0x08, inRoot: 0x10 } as const;
 /** Opens a path that cannot lead out of the directory `root` (a descriptor). */
 export const openInRoot = (
   root: number,

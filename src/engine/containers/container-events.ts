@@ -33,7 +33,9 @@ export function volumeMounts(container: Container): VolumeMount[] {
 
 /** Mounts that are disks of the VM. */
 export function diskMounts(container: Container): (VolumeMount | ImageMount)[] {
-  return container.document.mounts.filter((mount): mount is VolumeMount | ImageMount => mount.type !== "tmpfs");
+  return container.document.mounts.filter(
+    (mount): mount is VolumeMount | ImageMount => mount.type === "volume" || mount.type === "image",
+  );
 }
 
 export function publishVolumes(events: EventLog, container: Container, action: "mount" | "unmount"): void {

@@ -1,21 +1,23 @@
 /** The mounts of a new container: makes the volumes that are not there yet, and gives every disk its place. */
+import { bindRecord } from "../binds/prepare.ts";
 import type { EngineContext } from "../context.ts";
 import type { HostConfig } from "../contract.ts";
 import { invalid } from "../errors.ts";
 import { SCSI_CONTROLLERS, SCSI_RESERVED_UNIT, SCSI_UNITS } from "../limits.ts";
 import { imageMountDisk } from "../paths.ts";
 import { volumeMounts } from "./container-events.ts";
-import type { ImageMount, MountRecord, VolumeMount } from "./document.ts";
+import type { BindMount, ImageMount, MountRecord, VolumeMount } from "./document.ts";
 import type { PlannedImage, PlannedMount } from "./mount-plan.ts";
 
 /** Of --volumes-from. */
-export function inheritedVolumes(context: EngineContext, hostConfig: Partial<HostConfig>): VolumeMount[] {
+export function inheritedMounts(context: EngineContext, hostConfig: Partial<HostConfig>): (VolumeMount | BindMount)[] {
   return (hostConfig.VolumesFrom ?? []).flatMap((text) => {
     const [reference = "", mode = "rw"] = text.split(":");
     if (!["ro", "rw"].includes(mode)) throw invalid(`invalid mode for volumes-from: ${mode}`);
-    return volumeMounts(context.table.get(reference)).map((mount) =>
-      mode === "ro" ? { ...mount, readOnly: true } : mount,
-    );
+    return context.table
+      .get(reference)
+      .document.mounts.filter((mount) => mount.type === "volume" || mount.type === "bind")
+      .map((mount) => (mode === "ro" ? { ...mount, readOnly: true } : mount));
   });
 }
 
@@ -40,6 +42,10 @@ export async function mountsOf(
   for (const planned of plan) {
     if (planned.type === "tmpfs") {
       mounts.push(planned);
+      continue;
+    }
+    if (planned.type === "bind") {
+      mounts.push(await bindRecord(context.binds, planned));
       continue;
     }
     if (planned.type === "image") {

@@ -16,7 +16,7 @@ import { formatTime, nowNanoseconds } from "../time.ts";
 import { capabilitySet } from "./capabilities.ts";
 import { Container } from "./container.ts";
 import { publishContainer, volumeMounts } from "./container-events.ts";
-import { inheritedVolumes, mountsOf } from "./container-mounts.ts";
+import { inheritedMounts, mountsOf } from "./container-mounts.ts";
 import { type ContainerDocument, encodeDocument } from "./document.ts";
 import { diskShares } from "./disk-shares.ts";
 import { checkFields } from "./fields.ts";
@@ -70,7 +70,7 @@ export async function createContainer(
   let places: MadeEndpoints | undefined;
   try {
     const merged = mergeImage(config, image.config);
-    const plan = planMounts(hostConfig, Object.keys(merged.Volumes ?? {}), inheritedVolumes(context, hostConfig));
+    const plan = planMounts(hostConfig, Object.keys(merged.Volumes ?? {}), inheritedMounts(context, hostConfig));
     const mounts = await mountsOf(context, id, plan, { volumes: madeVolumes, holds, warnings });
     for (const link of hostConfig.Links ?? []) context.table.get(link.split(":")[0] ?? "");
     places = makeEndpoints(context, networks);

@@ -35,6 +35,22 @@ export interface VolumeMount {
   path: DatastorePath;
 }
 
+/** A path of the endpoint's machine. */
+export interface BindMount {
+  type: "bind";
+  source: string;
+  /** What the source was at create or at the last start. */
+  kind: "directory" | "file" | "socket";
+  destination: string;
+  readOnly: boolean;
+  createSource: boolean;
+  nonRecursive: boolean;
+  propagation: string;
+  mode: string;
+  /** Permissions and owner of a socket. */
+  socketFile?: { mode: number; uid: number; gid: number };
+}
+
 export interface TmpfsMount {
   type: "tmpfs";
   destination: string;
@@ -57,7 +73,7 @@ export interface ImageMount {
   path: DatastorePath;
 }
 
-export type MountRecord = VolumeMount | TmpfsMount | ImageMount;
+export type MountRecord = VolumeMount | TmpfsMount | ImageMount | BindMount;
 
 /** A container's place on one network. It keeps its address for as long as it exists. */
 export interface EndpointRecord {

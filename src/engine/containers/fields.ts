@@ -59,12 +59,12 @@ export const CONTAINER_FIELDS: readonly FieldRule[] = [
   refused("Config.OnBuild", "triggers belong to builds, not to containers; leave it out"),
   refused("Config.ArgsEscaped", WINDOWS),
 
-  applied("HostConfig.Binds", "volumes; a path of the host is refused, because a VM has no host filesystem"),
+  applied("HostConfig.Binds", "volumes, and paths of the endpoint's machine shared live: docs/bind-mounts.md"),
   applied(
     "HostConfig.Mounts",
-    "volumes, tmpfs, and images: their files on a disk of the container's own, writable unless readonly",
+    "volumes, bind mounts (docs/bind-mounts.md), tmpfs, and images: their files on a disk of the container's own, writable unless readonly",
   ),
-  applied("HostConfig.VolumesFrom", "the other container's volumes"),
+  applied("HostConfig.VolumesFrom", "the other container's volumes and bind mounts"),
   applied("HostConfig.VolumeDriver", "driver of new volumes: local or vsphere, which are the same"),
   applied("HostConfig.Tmpfs", "tmpfs mounts"),
   applied("HostConfig.ContainerIDFile", "written by the client"),

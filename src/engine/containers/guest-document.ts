@@ -7,10 +7,11 @@ import type {
   LinkConfiguration,
   MountConfiguration,
 } from "../../link/guest-configuration.ts";
+import { sharesOf, socketsOf } from "../binds/prepare.ts";
 import type { HostConfig } from "../contract.ts";
 import { shortId } from "../identifiers.ts";
 import { DEFAULT_SHM_SIZE, DEFAULT_STOP_TIMEOUT_SECONDS } from "../limits.ts";
-import type { ContainerDocument, MountRecord } from "./document.ts";
+import type { BindMount, ContainerDocument, MountRecord } from "./document.ts";
 import { linkConfiguration, type NetworkSurroundings, networkConfiguration } from "./guest-network.ts";
 import { wantedCpus } from "./host-config.ts";
 import { logConfiguration } from "./log-options.ts";
@@ -77,7 +78,7 @@ export function guestConfiguration(document: ContainerDocument, around: GuestSur
     stopSignal: config.StopSignal || "SIGTERM",
     stopTimeoutSeconds: config.StopTimeout ?? DEFAULT_STOP_TIMEOUT_SECONDS,
     awaitAttach: around.awaitAttach,
-    mounts: document.mounts.map(mountConfiguration),
+    mounts: guestMounts(document.mounts),
     network: networkConfiguration(document, around.networks),
     sysctls: hostConfig.Sysctls ?? {},
     shmSizeBytes: hostConfig.ShmSize || DEFAULT_SHM_SIZE,
@@ -136,7 +137,23 @@ function environment({ id, config }: ContainerDocument): string[] {
   ];
 }
 
-function mountConfiguration(mount: MountRecord): MountConfiguration {
+export function guestMounts(mounts: readonly MountRecord[]): MountConfiguration[] {
+  const shares = sharesOf(mounts);
+  const sockets = socketsOf(mounts);
+  return mounts.map((mount) =>
+    mount.type === "bind"
+      ? bindConfiguration(mount, shares.indexOf(mount), sockets.indexOf(mount))
+      : mountConfiguration(mount),
+  );
+}
+
+function bindConfiguration(mount: BindMount, share: number, index: number): MountConfiguration {
+  const { kind, destination, readOnly } = mount;
+  if (kind !== "socket") return { type: "share", share, kind, destination, readOnly };
+  return { type: "socket", index, destination, ...(mount.socketFile ?? { mode: 0o660, uid: 0, gid: 0 }) };
+}
+
+function mountConfiguration(mount: Exclude<MountRecord, BindMount>): MountConfiguration {
   if (mount.type === "tmpfs") return mount;
   return {
     type: "volume",

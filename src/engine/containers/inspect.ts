@@ -144,6 +144,15 @@ export function mountPoint(mount: MountRecord): Schemas["MountPoint"] {
       RW: !mount.readOnly,
       Propagation: "",
     };
+  if (mount.type === "bind")
+    return {
+      Type: "bind",
+      Source: mount.source,
+      Destination: mount.destination,
+      Mode: mount.mode,
+      RW: !mount.readOnly,
+      Propagation: mount.propagation,
+    };
   return {
     Type: "volume",
     Name: mount.name,

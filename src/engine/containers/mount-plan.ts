@@ -3,7 +3,8 @@ import { posix } from "node:path";
 import type { HostConfig, Schemas } from "../contract.ts";
 import { invalid, notImplemented } from "../errors.ts";
 import { NAME_CHARACTERS, NAME_RULE } from "../identifiers.ts";
-import type { TmpfsMount, VolumeMount } from "./document.ts";
+import { type PlannedBind, parseBindMount, parseBindText } from "./bind-mount.ts";
+import type { BindMount, TmpfsMount, VolumeMount } from "./document.ts";
 import { parseSize } from "./sizes.ts";
 
 export interface PlannedVolume {
@@ -28,10 +29,7 @@ export interface PlannedImage {
   subpath?: string;
 }
 
-export type PlannedMount = PlannedVolume | TmpfsMount | PlannedImage;
-
-const BIND_REFUSED =
-  "a container VM has no access to the endpoint's filesystem. Use a volume (-v name:/path), fill it with docker cp, or build the files into the image";
+export type PlannedMount = PlannedVolume | TmpfsMount | PlannedImage | PlannedBind;
 
 const TMPFS_FLAGS = new Set([
   "ro",
@@ -62,7 +60,7 @@ const TMPFS_VALUES = /^(uid|gid|nr_inodes|nr_blocks|mpol|huge)=[\w.:%,-]+$/;
 export function planMounts(
   hostConfig: Partial<HostConfig>,
   configVolumes: readonly string[],
-  inherited: readonly VolumeMount[],
+  inherited: readonly (VolumeMount | BindMount)[],
 ): PlannedMount[] {
   const plan = new Map<string, PlannedMount>();
   const add = (mount: PlannedMount): void => {
@@ -74,7 +72,9 @@ export function planMounts(
   for (const [destination, options] of Object.entries(hostConfig.Tmpfs ?? {}))
     add(parseTmpfs(checkDestination(destination), options));
   for (const mount of inherited)
-    if (!plan.has(mount.destination))
+    if (plan.has(mount.destination)) continue;
+    else if (mount.type === "bind") plan.set(mount.destination, mount);
+    else
       plan.set(mount.destination, {
         type: "volume",
         name: mount.name,
@@ -114,13 +114,13 @@ function checkDestination(text: string): string {
   return path;
 }
 
-/** `[name:]destination[:options]` */
-export function parseBind(text: string, driver: string | undefined): PlannedVolume {
+/** `[name:]destination[:options]`, with an absolute path for a name a bind mount. */
+export function parseBind(text: string, driver: string | undefined): PlannedVolume | PlannedBind {
   const parts = text.split(":");
   if (parts.length > 3 || parts.some((part) => part === "")) throw invalid(`invalid volume specification: '${text}'`);
   if (parts.length === 1) return anonymous(checkDestination(text), driver);
   const [source = "", target = "", mode = ""] = parts;
-  if (posix.isAbsolute(source)) throw notImplemented(`bind mount of ${source} is not supported: ${BIND_REFUSED}`);
+  if (posix.isAbsolute(source)) return parseBindText(source, checkDestination(target), mode);
   if (!NAME_RULE.test(source))
     throw invalid(
       `${JSON.stringify(source)} includes invalid characters for a local volume name, only ${JSON.stringify(NAME_CHARACTERS)} are allowed. If you intended to pass a host directory, use absolute path`,
@@ -182,7 +182,7 @@ export function parseMount(mount: Schemas["Mount"]): PlannedMount {
       };
     }
     case "bind":
-      throw notImplemented(`bind mount of ${mount.Source} is not supported: ${BIND_REFUSED}`);
+      return parseBindMount(mount, destination);
     case "image": {
       if (!mount.Source) throw invalid(`invalid mount config for type "image": field Source must not be empty`);
       const subpath = checkSubpath("image", mount.ImageOptions?.Subpath);

@@ -56,7 +56,22 @@ describe("mounts", () => {
       copyUp: false,
     });
     expect(parseBind("/anon", undefined)).toMatchObject({ name: undefined, destination: "/anon", copyUp: true });
-    expect(() => parseBind("/host:/x", undefined)).toThrow("no access to the endpoint's filesystem");
+    expect(parseBind("/host/../srv/:/x:ro,rslave,cached,z", undefined)).toEqual({
+      type: "bind",
+      source: "/srv",
+      destination: "/x",
+      readOnly: true,
+      createSource: true,
+      nonRecursive: false,
+      propagation: "rslave",
+      mode: "ro,rslave,cached,z",
+    });
+    expect(parseBind("/host:/x", undefined)).toMatchObject({ readOnly: false, propagation: "rprivate", mode: "" });
+    expect(() => parseBind("/host:/x:ro,rw", undefined)).toThrow("invalid mode: ro,rw");
+    expect(() => parseBind("/host:/x:nocopy", undefined)).toThrow("invalid mode: nocopy");
+    expect(() => parseBind("/host:/x:rshared", undefined)).toThrow("stays in its own VM");
+    expect(() => parseBind("/host:/dev/x", undefined)).toThrow("/dev is the container VM's own");
+    expect(() => parseBind("/host:/", undefined)).toThrow("destination can't be '/'");
     expect(() => parseBind("data:/", undefined)).toThrow("destination can't be '/'");
     expect(() => parseBind("data:rel", undefined)).toThrow("mount path must be absolute");
     expect(() => parseBind("data:/x:wat", undefined)).toThrow("invalid mode: wat");
@@ -69,7 +84,45 @@ describe("mounts", () => {
     expect(() =>
       parseMount({ Type: "volume", Target: "/d", VolumeOptions: { NoCopy: false, Subpath: "../x" } }),
     ).toThrow("invalid subpath");
-    expect(() => parseMount({ Type: "bind", Source: "/etc", Target: "/d" })).toThrow("Use a volume");
+    const bind = { Type: "bind", Source: "/srv/data/", Target: "/d" } as const;
+    const options = {
+      NonRecursive: false,
+      CreateMountpoint: false,
+      ReadOnlyNonRecursive: false,
+      ReadOnlyForceRecursive: false,
+    };
+    expect(parseMount({ ...bind, ReadOnly: true, Consistency: "cached" })).toEqual({
+      type: "bind",
+      source: "/srv/data",
+      destination: "/d",
+      readOnly: true,
+      createSource: false,
+      nonRecursive: false,
+      propagation: "rprivate",
+      mode: "",
+    });
+    expect(
+      parseMount({
+        ...bind,
+        BindOptions: { ...options, NonRecursive: true, CreateMountpoint: true, Propagation: "slave" },
+      }),
+    ).toMatchObject({ nonRecursive: true, createSource: true, propagation: "slave" });
+    expect(() => parseMount({ ...bind, BindOptions: { ...options, ReadOnlyNonRecursive: true } })).toThrow(
+      "by a second bind",
+    );
+    expect(() => parseMount({ ...bind, BindOptions: { ...options, Propagation: "shared" } })).toThrow(
+      "stays in its own VM",
+    );
+    expect(() => parseMount({ ...bind, Source: "" })).toThrow(
+      'invalid mount config for type "bind": field Source must not be empty',
+    );
+    expect(() => parseMount({ ...bind, Source: "data" })).toThrow(
+      `invalid mount config for type "bind": invalid mount path: 'data' mount path must be absolute`,
+    );
+    expect(() => parseMount({ ...bind, Consistency: "wat" })).toThrow("invalid consistency");
+    expect(() => parseMount({ ...bind, VolumeOptions: { NoCopy: true } })).toThrow(
+      "VolumeOptions must not be specified",
+    );
   });
 
   test("--tmpfs", () => {

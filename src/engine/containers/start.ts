@@ -4,6 +4,7 @@ import { CONFIGURATION_CHUNKS_KEY, configurationChunkKey, type GuestState } from
 import { encodeConfiguration } from "../../link/guest-configuration-codec.ts";
 import { NetworkError, type PortRequest, type PublishingEndpoint } from "../../network/contract.ts";
 import { VSphereFault } from "../../vsphere/contract.ts";
+import { prepareBinds } from "../binds/prepare.ts";
 import type { EngineContext } from "../context.ts";
 import { conflict, EngineError, invalid } from "../errors.ts";
 import { START_TIMEOUT } from "../limits.ts";
@@ -35,6 +36,7 @@ export async function startContainer(context: EngineContext, container: Containe
     // A refusal counts as a failed start: the CLI waits for the removal that --rm promises.
     refuseVolumesInUse(context, container);
     refuseLostNetworks(context, container);
+    await prepareBinds(context.binds, container);
     const state = await powerOn(context, container);
     if (state.status === "failed") throw startFailure(state);
   } catch (error) {

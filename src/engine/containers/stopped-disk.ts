@@ -2,7 +2,7 @@
 import type { LinkSession } from "../../link/contract.ts";
 import type { DatastorePath } from "../../vsphere/contract.ts";
 import type { EngineContext } from "../context.ts";
-import { conflict } from "../errors.ts";
+import { conflict, notImplemented } from "../errors.ts";
 import { RW_DISK } from "../paths.ts";
 import type { Container } from "./container.ts";
 import { diskMounts } from "./container-events.ts";
@@ -17,8 +17,18 @@ export interface DiskLocation {
 
 export function locate(context: EngineContext, container: Container, path: string): DiskLocation {
   const absolute = path.startsWith("/") ? path : `/${path}`;
+  const covers = ({ destination }: { destination: string }): boolean =>
+    absolute === destination || absolute.startsWith(`${destination}/`);
+  const bind = container.document.mounts.find((mount) => mount.type === "bind" && covers(mount));
+  if (
+    bind?.type === "bind" &&
+    !diskMounts(container).some((mount) => covers(mount) && mount.destination.length > bind.destination.length)
+  )
+    throw notImplemented(
+      `${path} is in the bind mount of ${bind.source}, which only a running container has: copy to or from ${bind.source} on the endpoint's machine, or start the container`,
+    );
   const mount = diskMounts(container)
-    .filter(({ destination }) => absolute === destination || absolute.startsWith(`${destination}/`))
+    .filter(covers)
     .sort((a, b) => b.destination.length - a.destination.length)[0];
   if (!mount)
     return {

@@ -8,6 +8,8 @@ import { type GuestState, STATE_KEY } from "../../link/guest-configuration.ts";
 import { decodeState } from "../../link/guest-configuration-codec.ts";
 import type { GuestEvent, HealthProbe } from "../../link/operations.ts";
 import type { VirtualMachineChange, VirtualMachineRecord } from "../../vsphere/contract.ts";
+import { serveShareChannel } from "../binds/file-server.ts";
+import { serveSocketChannel } from "../binds/socket.ts";
 import type { EngineContext } from "../context.ts";
 import {
   ATTACHED_OUTPUT_GRACE,
@@ -41,14 +43,22 @@ const ERROR_TEXT_LIMIT = 2048;
 /** How long inventory may take to show a power-on that has happened. */
 const POWER_ON_NOTICE = 5_000;
 
-/** Listen to a new session: the tether opens a channel for its events. */
+/** Listen to a new session: the tether opens a channel for its events, and others for what its bind mounts need. */
 export function followSession(context: EngineContext, container: Container, session: LinkSession): void {
   session.onChannel((channel) => {
-    if (channel.request.op !== "event") {
-      channel.close({ code: "unsupported", message: `the engine does not serve ${channel.request.op}` });
-      return;
+    switch (channel.request.op) {
+      case "event":
+        void followEvents(context, container, channel);
+        return;
+      case "share":
+        void serveShareChannel(context, container, channel);
+        return;
+      case "socket":
+        void serveSocketChannel(context, container, channel);
+        return;
+      default:
+        channel.close({ code: "unsupported", message: `the engine does not serve ${channel.request.op}` });
     }
-    void followEvents(context, container, channel);
   });
   // A guest that runs may have missed a change of its networks, when an engine was cut off in the midst of it.
   if (!container.starting) void bringNetworkUpToDate(context, container, session);
