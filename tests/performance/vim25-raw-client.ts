@@ -11,7 +11,6 @@ import {
 
 /** Newest version that all of the servers speak. */
 const VERSION = "7.0.0.0";
-const LOGOUT_LIMIT_MILLISECONDS = 10_000;
 
 /** The request as text, to be sent many times. */
 export const prepare = <M extends MethodName>(
@@ -35,12 +34,12 @@ export class RawClient {
     return client;
   }
 
-  async logout(signal?: AbortSignal): Promise<void> {
-    await this.send(prepare("Logout", manager(this.content), {}), signal);
+  async logout(): Promise<void> {
+    await this.send(prepare("Logout", manager(this.content), {}));
   }
 
   /** The answer's text. Rejects on a fault. */
-  async send(body: string, signal?: AbortSignal): Promise<string> {
+  async send(body: string): Promise<string> {
     const response = await fetch(this.url, {
       method: "POST",
       body,
@@ -51,7 +50,6 @@ export class RawClient {
         "Accept-Encoding": "identity",
       },
       tls: { rejectUnauthorized: false },
-      ...(signal ? { signal } : {}),
     });
     const cookie = response.headers.get("set-cookie");
     if (cookie) this.#cookie = cookie.split(";", 1)[0] ?? "";
@@ -76,7 +74,7 @@ function manager({ sessionManager }: ServiceContent): ManagedObjectReference {
 /** A filter on every VM below the root folder, in a session of its own, and its long poll. */
 export class RawWatcher {
   #version = "";
-  readonly #ending = new AbortController();
+  #ended = false;
   readonly #seen = new Set<string>();
   readonly #waiting = new Map<string, () => void>();
   readonly #polling: Promise<void>;
@@ -127,13 +125,12 @@ export class RawWatcher {
   }
 
   async #poll(): Promise<void> {
-    while (!this.#ending.signal.aborted) {
+    while (!this.#ended) {
       const text = await this.client.send(
         prepare("WaitForUpdatesEx", this.collector, {
           version: this.#version,
           options: { maxWaitSeconds: 50, maxObjectUpdates: 100 },
         }),
-        this.#ending.signal,
       );
       this.#version = /<version>([^<]*)</.exec(text)?.[1] ?? this.#version;
       for (const [, value = ""] of text.matchAll(/<obj type="VirtualMachine"[^>]*>([^<]*)</g)) {
@@ -145,10 +142,11 @@ export class RawWatcher {
     }
   }
 
-  /** Gives up its poll and ends its session, unless the server takes too long for that: vcsim sometimes never answers. */
+  /** Ends its poll by the API's own way and then its session: vcsim stands still for ever when a poll is just cut off. */
   async close(): Promise<void> {
-    this.#ending.abort();
+    this.#ended = true;
+    await this.client.send(prepare("CancelWaitForUpdates", this.collector, {}));
     await this.#polling.catch(() => undefined);
-    await this.client.logout(AbortSignal.timeout(LOGOUT_LIMIT_MILLISECONDS)).catch(() => undefined);
+    await this.client.logout();
   }
 }
