@@ -39,7 +39,7 @@ export const OPERATION_TESTS: Record<string, readonly string[]> = {
   ContainerPause: ["e2e/operations: the processes stand still, and go on"],
   ContainerUnpause: ["e2e/operations: the processes stand still, and go on"],
   ContainerAttach: [
-    "e2e/lifecycle: attach to a running container and detach by keys",
+    "e2e/terminal: attach: the same terminal again, for two clients, with other keys for detaching",
     "docker/docker-cli: attach and wait",
   ],
   ContainerAttachWebsocket: [
