@@ -221,7 +221,8 @@ afterAll(async () => {
   await restart();
   await removeContainers(...Object.values(names));
   await docker(["network", "rm", dual, inside]);
-  for (const server of servers) server.kill("SIGKILL");
+  // They end what they have started.
+  for (const server of servers) server.kill("SIGTERM");
   await Promise.all(servers.map((server) => server.exited));
   await run(["ip", "netns", "del", OUTSIDE]);
   const rules = (await run(["nft", "list", "ruleset"])).stdout;
