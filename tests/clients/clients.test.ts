@@ -79,6 +79,62 @@ test(
   SESSION_MILLISECONDS,
 );
 
+/** A day with the docker CLI: an image, a network, a volume, a service and what one asks of it. */
+async function cliSession(program: string, major: RegExp): Promise<void> {
+  const name = prefix("cli");
+  const [main, network, volume] = [`${name}-main`, `${name}-net`, `${name}-data`];
+  const cli = (...words: string[]): Promise<Result> => session([program, ...words]);
+  const ok = async (...words: string[]): Promise<string> => {
+    const result = await cli(...words);
+    expect(result, `docker ${words.join(" ")}`).toMatchObject({ code: 0 });
+    return result.stdout.trimEnd();
+  };
+  expect(await ok("version", "--format", "{{.Client.Version}}")).toMatch(major);
+  try {
+    await ok("pull", "-q", BUSYBOX);
+    await ok("network", "create", network);
+    await ok("volume", "create", "--label", `suite=${name}`, volume);
+    const since = Math.floor(Date.now() / 1000) - 1;
+    await ok(
+      ...["run", "-d", "--name", main, "--network", network, "-v", `${volume}:/data`, "-e", "WORD=hello"],
+      ...["--health-cmd", "test -e /data/ready", "--health-interval", "1s", "--memory", "64m"],
+      ...[BUSYBOX, "sh", "-c", "echo $WORD; touch /data/ready; trap 'exit 4' TERM; while :; do sleep 1; done"],
+    );
+    const health = Bun.sleep(60_000).then(() => "late");
+    const healthy = session([
+      "sh",
+      "-c",
+      `until [ "$(${program} inspect -f '{{.State.Health.Status}}' ${main})" = healthy ]; do sleep 1; done`,
+    ]).then(() => "healthy");
+    expect(await Promise.race([healthy, health])).toBe("healthy");
+    expect(await ok("logs", main)).toBe("hello");
+    expect(await cli("exec", main, "sh", "-c", "echo out; exit 7")).toMatchObject({ code: 7, stdout: "out\n" });
+    expect(await ok("ps", "--filter", `name=${main}`, "--format", "{{.Names}} {{.Status}}")).toContain("(healthy)");
+    expect(await ok("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", main)).toContain("/ 64MiB");
+    await ok("cp", join(here, "install"), `${main}:/tmp/copied`);
+    expect(await ok("exec", main, "wc", "-c", "/tmp/copied")).toStartWith(String(Bun.file(join(here, "install")).size));
+    expect(await ok("diff", main)).toContain("A /tmp/copied");
+    expect(await ok("network", "inspect", network, "--format", "{{range .Containers}}{{.Name}}{{end}}")).toBe(main);
+    expect(await ok("system", "df", "--format", "{{.Type}}")).toContain("Local Volumes");
+    await ok("stop", main);
+    expect(await ok("wait", main)).toBe("4");
+    const until = String(Math.floor(Date.now() / 1000) + 1);
+    const events = ["events", "--since", String(since), "--until", until, "--filter", `container=${main}`];
+    const actions = (await ok(...events, "--format", "{{.Action}}")).split("\n");
+    for (const action of ["create", "start", "health_status: healthy", "die", "stop"])
+      expect(actions).toContain(action);
+    await ok("rm", main);
+    expect(await cli("inspect", main)).toMatchObject({ code: 1 });
+  } finally {
+    await cli("rm", "-f", main);
+    await cli("network", "rm", network);
+    await cli("volume", "rm", volume);
+  }
+}
+
+test("docker CLI of this machine", () => cliSession("docker", /^\d+\./), SESSION_MILLISECONDS);
+test("docker CLI 29", () => cliSession(join(CLIENTS, "cli/docker"), /^29\./), SESSION_MILLISECONDS);
+
 async function composeSession(command: string[], environment: Record<string, string>): Promise<void> {
   const project = prefix("compose").replaceAll("-", "");
   const variables = { IMAGE: BUSYBOX, ...environment };
