@@ -2,7 +2,7 @@
  * Runs the test stages in order, each as its own `bun test`, and adds up what their reports say.
  * The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 interface Stage {
@@ -14,6 +14,8 @@ interface Stage {
   timeoutMilliseconds?: number;
   /** Command in whose surroundings the tests run. */
   wrapper?: string[];
+  /** It runs beside the stages that follow, up to this one; its output is told after that. */
+  beside?: string;
 }
 
 /** Seconds on an idle machine; another may be busy with anything. */
@@ -58,9 +60,10 @@ const STAGES: Stage[] = [
   { name: "network", paths: ["tests/network"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "registry", paths: ["tests/registry"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "docker", paths: ["tests/docker"], timeoutMilliseconds: MACHINE_TIMEOUT },
+  // Its VMs run one at a time, and the two stages after it leave a processor free.
+  { name: "iso", paths: ["tests/iso"], timeoutMilliseconds: MACHINE_TIMEOUT, beside: "lab" },
   { name: "vsphere", paths: ["tests/vsphere"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "lab", paths: ["tests/lab"], timeoutMilliseconds: MACHINE_TIMEOUT },
-  { name: "iso", paths: ["tests/iso"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "tether", paths: ["tests/tether"], timeoutMilliseconds: MACHINE_TIMEOUT },
   { name: "e2e", paths: ["tests/e2e"], timeoutMilliseconds: MACHINE_TIMEOUT, wrapper: ["tests/e2e/with-environment"] },
   {
@@ -94,12 +97,14 @@ function readReport(file: string): Counts | undefined {
 const hasTests = (path: string): boolean =>
   existsSync(path) && readdirSync(path, { recursive: true }).some((name) => String(name).endsWith(".test.ts"));
 
-async function runStage(stage: Stage, index: number): Promise<Counts> {
-  console.log(`\n=== ${stage.name} ===`);
+/** @param output file for what the tests print; without one they print at once */
+async function runStage(stage: Stage, index: number, output?: string): Promise<Counts> {
+  const to = output === undefined ? "inherit" : openSync(output, "a");
+  if (output === undefined) console.log(`\n=== ${stage.name} ===`);
   const started = Date.now();
   let counts: Counts;
   if (stage.command !== undefined) {
-    const ok = (await Bun.spawn(stage.command, { stdio: ["ignore", "inherit", "inherit"] }).exited) === 0;
+    const ok = (await Bun.spawn(stage.command, { stdio: ["ignore", to, to] }).exited) === 0;
     counts = { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
   } else {
     const paths = (stage.paths ?? []).filter(hasTests);
@@ -114,12 +119,13 @@ async function runStage(stage: Stage, index: number): Promise<Counts> {
         "--reporter=junit",
         `--reporter-outfile=${report}`,
       ],
-      { stdio: ["ignore", "inherit", "inherit"] },
+      { stdio: ["ignore", to, to] },
     ).exited;
     counts = readReport(report) ?? { passed: 0, failed: 0, skipped: 0 };
     // A runner that failed without a failed test (a crash, a file that does not load) is a failure all the same.
     if (exit !== 0 && counts.failed === 0) counts.failed = 1;
   }
+  if (output !== undefined) console.log(`\n=== ${stage.name} ===\n${readFileSync(output, "utf8")}`);
   console.log(`=== ${stage.name}: ${JSON.stringify(counts)} in ${Math.round((Date.now() - started) / 1000)} s ===`);
   return counts;
 }
@@ -130,12 +136,18 @@ if (chosen.length === 0) {
   console.error(`No such stage: ${wanted.join(" ")}. Stages: ${STAGES.map(({ name }) => name).join(", ")}`);
   process.exit(2);
 }
-const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+const results: Counts[] = [];
+const beside: { until: string | undefined; counts: Promise<Counts> }[] = [];
 for (const [index, stage] of chosen.entries()) {
-  const counts = await runStage(stage, index);
-  total.passed += counts.passed;
-  total.failed += counts.failed;
-  total.skipped += counts.skipped;
+  if (stage.beside !== undefined && chosen.some(({ name }) => name === stage.beside)) {
+    console.log(`\n=== ${stage.name}: runs beside what follows, up to ${stage.beside} ===`);
+    beside.push({ until: stage.beside, counts: runStage(stage, index, join(reports, `${index}.log`)) });
+    continue;
+  }
+  results.push(await runStage(stage, index));
+  for (const { until, counts } of beside) if (until === stage.name) results.push(await counts);
 }
+const sum = (key: keyof Counts): number => results.reduce((total, counts) => total + counts[key], 0);
+const total: Counts = { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped") };
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 ? 0 : 1);
