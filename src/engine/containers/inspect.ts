@@ -11,6 +11,7 @@ import { CONSOLE_LOG } from "../paths.ts";
 import { humanDuration, parseTime, ZERO_TIME } from "../time.ts";
 import type { Container } from "./container.ts";
 import type { MountRecord } from "./document.ts";
+import { healthOf } from "./health.ts";
 import { portMap, portSummaries } from "./ports.ts";
 import { containerSizes } from "./sizes-on-disk.ts";
 import { systemPaths } from "./system-paths.ts";
@@ -95,6 +96,7 @@ function effectiveHostConfig({ document }: Container): HostConfig {
 export function containerState(container: Container): NonNullable<Schemas["ContainerState"]> {
   const { run, guest } = container;
   const isRunning = container.isRunning;
+  const health = healthOf(container);
   const status = container.finishing && container.autoRemove ? "removing" : container.status;
   return {
     Status: status,
@@ -108,11 +110,11 @@ export function containerState(container: Container): NonNullable<Schemas["Conta
     Error: run?.error ?? "",
     StartedAt: run?.startedAt ?? ZERO_TIME,
     FinishedAt: run?.finishedAt ?? ZERO_TIME,
-    ...(guest?.health && container.document.config.Healthcheck
+    ...(health
       ? {
           Health: {
-            Status: guest.health.status,
-            FailingStreak: guest.health.failingStreak,
+            Status: health.status,
+            FailingStreak: health.failingStreak,
             Log: container.health.map((probe) => ({
               Start: probe.start,
               End: probe.end,
@@ -221,7 +223,7 @@ function networkSettings(context: EngineContext, container: Container): Schemas[
 export function summarize(context: EngineContext, container: Container): Schemas["ContainerSummary"] {
   const { document } = container;
   const exposed = Object.keys(document.config.ExposedPorts ?? {});
-  const { guest } = container;
+  const health = healthOf(container);
   return {
     Id: document.id,
     Names: [`/${document.name}`],
@@ -240,8 +242,8 @@ export function summarize(context: EngineContext, container: Container): Schemas
     NetworkSettings: { Networks: endpointSettings(container, context) },
     Mounts: document.mounts.map(mountPoint),
     Health: {
-      Status: guest?.health && document.config.Healthcheck ? guest.health.status : "none",
-      FailingStreak: guest?.health?.failingStreak ?? 0,
+      Status: health?.status ?? "none",
+      FailingStreak: health?.failingStreak ?? 0,
     },
   };
 }
@@ -257,7 +259,7 @@ export function statusText(container: Container): string {
   };
   switch (container.status) {
     case "running": {
-      const health = container.document.config.Healthcheck ? container.guest?.health?.status : undefined;
+      const health = healthOf(container)?.status;
       const note = health === "starting" ? " (health: starting)" : health ? ` (${health})` : "";
       return `Up ${since(run?.startedAt)}${note}`;
     }

@@ -8,6 +8,7 @@ import { VSPHERE_CONCURRENCY } from "../limits.ts";
 import { parseTime } from "../time.ts";
 import { Semaphore } from "../waiting.ts";
 import type { Container } from "./container.ts";
+import { healthOf } from "./health.ts";
 import { mountPoint, summarize } from "./inspect.ts";
 import { parsePort } from "./ports.ts";
 import { containerSizes } from "./sizes-on-disk.ts";
@@ -95,7 +96,7 @@ function matches(context: EngineContext, container: Container, filters: Filters,
     anyOf(filters, "status", (value) => container.status === value) &&
     anyOf(filters, "exited", (value) => exitedWith(container, value)) &&
     anyOf(filters, "ancestor", (value) => images.has(document.image.id) || document.image.reference === value) &&
-    anyOf(filters, "health", (value) => healthOf(container) === value) &&
+    anyOf(filters, "health", (value) => (healthOf(container)?.status ?? "none") === value) &&
     anyOf(filters, "network", (value) =>
       Object.entries(document.endpoints).some(
         ([name, endpoint]) => name === value || endpoint.networkId.startsWith(value),
@@ -128,9 +129,6 @@ function exitedWith(container: Container, value: string): boolean {
   if (!/^-?\d+$/.test(value)) throw invalid(`invalid filter 'exited=${value}'`);
   return container.run?.finishedAt !== undefined && !container.isRunning && container.run.exitCode === Number(value);
 }
-
-const healthOf = (container: Container): string =>
-  container.document.config.Healthcheck && container.guest?.health ? container.guest.health.status : "none";
 
 /** `80`, `8000-8080/tcp` */
 function inRange(expression: string, port: number, protocol: string): boolean {
