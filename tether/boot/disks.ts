@@ -1,4 +1,13 @@
-import { mkdirSync, readdirSync, readFileSync, realpathSync, statfsSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import type { DiskAddress } from "../../src/link/guest-configuration.ts";
 import { PATHS } from "../paths.ts";
 import { MOUNT, mount } from "../system/libc.ts";
@@ -34,11 +43,21 @@ const scsiDevice = (disk: DiskAddress): string | undefined => {
   return host === undefined ? undefined : `/sys/class/scsi_device/${host}:0:${disk.unit}:0/device`;
 };
 
+/** The kernel makes a disk's directory before the disk can be opened (ENXIO until then), and announces it after that. */
+const canBeOpened = (path: string): boolean => {
+  try {
+    closeSync(openSync(path, "r"));
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && (error.code === "ENXIO" || error.code === "ENOENT"));
+  }
+};
+
 /** The block device (/dev/sdX) at the address, undefined while it is not there. */
 export const blockDevice = (disk: DiskAddress): string | undefined => {
   const device = scsiDevice(disk);
   const name = device === undefined ? undefined : list(`${device}/block`)[0];
-  return name === undefined ? undefined : `/dev/${name}`;
+  return name === undefined || !canBeOpened(`/dev/${name}`) ? undefined : `/dev/${name}`;
 };
 
 /** Looks for disks that were plugged in but not noticed by the kernel. */
