@@ -1,5 +1,6 @@
 /** CPU limits by control groups: version 2, or version 1 where the cpu controller is still there. */
-import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { HypervisorError } from "../contract.ts";
 
@@ -8,6 +9,9 @@ const PERIOD_MICROSECONDS = 100_000;
 const SMALLEST_QUOTA_MICROSECONDS = 1000;
 /** How often a group is made anew that somebody else removed in between. */
 const ATTEMPTS = 10;
+/** How often, and how far apart, a group is asked to go whose process has ended. */
+const RELEASE_ATTEMPTS = 40;
+const RELEASE_PAUSE_MILLISECONDS = 50;
 
 /** Where the cpu controller is. A kernel has it in one hierarchy only, also when both versions are mounted. */
 export interface CpuHierarchy {
@@ -111,5 +115,20 @@ async function removeGroup(...path: string[]): Promise<void> {
 /** Remove the group of an ended process. */
 export const releaseCpuLimit = (owner: string, id: string): Promise<void> => removeGroup(owner, id);
 
-/** Remove the lab's own group, once no machine runs. */
-export const releaseCpuLimits = (owner: string): Promise<void> => removeGroup(owner);
+/** Remove the lab's own group, once no machine runs, with what is left of groups whose process had not quite ended before. */
+export async function releaseCpuLimits(owner: string): Promise<void> {
+  const hierarchy = await findHierarchy();
+  if (hierarchy === undefined) return;
+  const parent = join(hierarchy.mountPoint, owner);
+  const entries = await readdir(parent, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    if (!entry.isDirectory()) continue;
+    // The kernel lets go of a group a moment after its last process has ended, and tells nobody.
+    for (let attempt = 1; attempt <= RELEASE_ATTEMPTS; attempt++) {
+      await removeGroup(owner, entry.name);
+      if (!existsSync(join(parent, entry.name))) break;
+      await Bun.sleep(RELEASE_PAUSE_MILLISECONDS);
+    }
+  }
+  await removeGroup(owner);
+}
